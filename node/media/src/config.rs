@@ -1,0 +1,60 @@
+//! How an engine is set up, and what became of its device.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the engine works on. A device that was asked for is never replaced by the CPU silently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    #[default]
+    Cpu,
+    Nvidia,
+}
+
+/// What the self-test found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceStatus {
+    Cpu,
+    Ready { name: String },
+    Unusable { reason: String },
+}
+
+impl DeviceStatus {
+    pub fn is_usable(&self) -> bool {
+        match self {
+            Self::Cpu | Self::Ready { .. } => true,
+            Self::Unusable { .. } => false,
+        }
+    }
+}
+
+/// Settings of an engine. Everything but the program has a default that fits the container.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Path of `livepeer-engine`.
+    pub program: PathBuf,
+    pub device: Device,
+    /// Worker processes, so jobs at once. Default: from the thread budget.
+    pub workers: Option<usize>,
+    /// Bytes one worker may use. Default: the container's memory shared out.
+    pub memory_limit: Option<u64>,
+    /// Sessions to advertise, instead of what the self-test finds.
+    pub capacity: Option<usize>,
+    /// Where the self-test's result is kept between starts; not kept when absent.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl EngineConfig {
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            device: Device::default(),
+            workers: None,
+            memory_limit: None,
+            capacity: None,
+            cache_dir: None,
+        }
+    }
+}
