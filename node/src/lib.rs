@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The Livepeer node: every role of the data plane in one program.
+//!
+//! # Layout
+//!
+//! * `process`, `lifecycle`, `health`, `reload`, `logging`: what every role shares,
+//!   from settings to SIGTERM
+//! * `gateway`, `orchestrator`, `transcoder`: one module a role, each with `run`
+//! * `all`: the three of them over loopback
+
+pub mod all;
+pub mod cli;
+pub mod health;
+pub mod lifecycle;
+pub mod logging;
+pub mod process;
+pub mod reload;
+
+pub mod gateway;
+pub mod orchestrator;
+pub mod transcoder;
