@@ -1,0 +1,181 @@
+//! The byte budget: how many bytes of segments and renditions a process holds at once.
+//!
+//! Bytes are taken from the budget before they are read, and given back when the last
+//! reference to the buffer is dropped: [`Held::seal`] ties the two together, so that
+//! nothing can be forgotten and nothing is counted twice. Beyond the limit `take`
+//! refuses and the caller answers 503; nobody waits, since a wait would hold the peer's
+//! connection and its socket buffers instead.
+//!
+//! Not here: how the bytes are read, and which of them may be thrown away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+/// A process's budget; clones share it.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: u64,
+    used: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes, none of them used.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Inner {
+            limit,
+            used: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes `bytes`, or refuses and counts the refusal.
+    #[must_use]
+    pub fn take(&self, bytes: u64) -> Option<Held> {
+        let mut held = Held {
+            budget: self.clone(),
+            bytes: 0,
+        };
+        held.grow(bytes).then_some(held)
+    }
+
+    /// Bytes in use now.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Most bytes in use at once.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// How often something was refused for want of budget.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: u64) -> bool {
+        let limit = self.0.limit;
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        let added = self
+            .0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_ok();
+        if !added {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        added
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes taken from a budget; dropping it gives them back.
+#[derive(Debug)]
+pub struct Held {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Held {
+    /// How many bytes are held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes `more` bytes; when that is refused, what was held stays held.
+    #[must_use]
+    pub fn grow(&mut self, more: u64) -> bool {
+        let grown = self.budget.add(more);
+        if grown {
+            self.bytes += more;
+        }
+        grown
+    }
+
+    /// Gives back all but `bytes`; has no effect when fewer are held.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.budget.give_back(surplus);
+        self.bytes -= surplus;
+    }
+
+    /// Makes `data` one immutable counted buffer that holds its share of the budget
+    /// until its last clone is dropped. No byte is copied.
+    #[must_use]
+    pub fn seal(mut self, data: Vec<u8>) -> Bytes {
+        self.shrink_to(data.capacity() as u64);
+        Bytes::from_owner(Sealed { data, _held: self })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+/// The owner behind a sealed buffer.
+struct Sealed {
+    data: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Sealed {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_counted() {
+        let budget = Budget::new(10);
+        let first = budget.take(6).unwrap();
+        assert!(budget.take(5).is_none());
+        assert_eq!((budget.used(), budget.refused()), (6, 1));
+        drop(first);
+        assert!(budget.take(10).is_some());
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_holder_grows_within_the_limit_only() {
+        let budget = Budget::new(10);
+        let mut held = budget.take(4).unwrap();
+        assert!(held.grow(6));
+        assert!(!held.grow(1) && !held.grow(u64::MAX));
+        assert_eq!(held.bytes(), 10);
+        held.shrink_to(3);
+        assert_eq!(budget.used(), 3);
+    }
+
+    #[test]
+    fn a_sealed_buffer_is_counted_until_its_last_clone_is_gone() {
+        let budget = Budget::new(100);
+        let held = budget.take(50).unwrap();
+        let data = held.seal(Vec::from([7; 20]));
+        assert_eq!(budget.used(), 20, "what was taken too much is back");
+        let part = data.slice(5..6);
+        drop(data);
+        assert_eq!(budget.used(), 20);
+        drop(part);
+        assert_eq!(budget.used(), 0);
+    }
+}
