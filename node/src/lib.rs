@@ -5,17 +5,25 @@
 //! * `process`, `lifecycle`, `health`, `reload`, `logging`: what every role shares,
 //!   from settings to SIGTERM
 //! * `budget`: how many bytes of segments a process holds at once
+//! * `body`, `fetch`: segments over the network, within that budget
+//! * `segdata`, `engine_config`, `device`: the wire's and the settings' words in the
+//!   engine's terms, and back
 //! * `gateway`, `orchestrator`, `transcoder`: one module a role, each with `run`
 //! * `all`: the three of them over loopback
 
 pub mod all;
+pub mod body;
 pub mod budget;
 pub mod cli;
+pub mod device;
+pub mod engine_config;
+pub mod fetch;
 pub mod health;
 pub mod lifecycle;
 pub mod logging;
 pub mod process;
 pub mod reload;
+pub mod segdata;
 
 pub mod gateway;
 pub mod orchestrator;
