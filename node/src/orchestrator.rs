@@ -1,12 +1,262 @@
-//! The orchestrator role.
+//! The orchestrator role: sells transcoding to gateways, off-chain.
+//!
+//! One TLS port carries everything. The parts:
+//!
+//! * [`server`]: connections; [`rpc`]: gRPC; [`segment`], [`stream`]: HTTP
+//! * [`checks`], [`tokens`], [`sessions`]: who may
+//! * [`backend`]: who does the work: its own engine, or [`transcoders`]
+//! * [`store`]: results until they are fetched
+//! * [`identity`]: certificate and keys; [`shared`]: what all of them share
 
+mod backend;
+mod checks;
+mod identity;
+mod metrics;
+mod refusal;
+mod rpc;
+mod segment;
+mod server;
+mod sessions;
+mod shared;
+mod store;
+mod stream;
+mod tokens;
+mod transcoders;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::routing::{any, get};
+use livepeer_media::{Engine, EngineError};
+use livepeer_proto::net::orchestrator_server::OrchestratorServer;
+use livepeer_proto::net::transcoder_server::TranscoderServer;
+use livepeer_settings::Transcoding;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine_config;
+use crate::lifecycle::Phase;
 use crate::process::Process;
+
+use backend::Backend;
+use identity::{Identity, IdentityError};
+use metrics::Metrics;
+use server::Server;
+pub(crate) use shared::Shared;
+use transcoders::Transcoders;
+use transcoders::credentials::Credentials;
+
+/// How often idle sessions are looked for, and metrics brought up to date.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Results wait for their gateway so long after the last session has ended: it may
+/// still be fetching the last segment's.
+const LAST_FETCH: Duration = Duration::from_secs(1);
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
-pub enum RoleError {}
+pub enum RoleError {
+    #[error("cannot listen on {addr} (key `orchestrator.addr`)")]
+    Listen {
+        addr: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot start the engine")]
+    Engine(#[from] EngineError),
+}
 
 /// Runs the role until it is drained.
-pub async fn run(_process: Process) -> Result<(), RoleError> {
+pub async fn run(process: Process) -> Result<(), RoleError> {
+    Orchestrator::start(process, None).await?.serve().await;
     Ok(())
+}
+
+/// An orchestrator whose port is bound.
+pub struct Orchestrator {
+    process: Process,
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    addr: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
+    stop: CancellationToken,
+}
+
+impl Orchestrator {
+    /// Binds the port and starts the engine, if it has one. A `secret` is accepted
+    /// from transcoders in place of those in the folder: roles of one process.
+    pub async fn start(process: Process, secret: Option<&str>) -> Result<Self, RoleError> {
+        let settings = Arc::clone(&process.settings.borrow());
+        let settings_of = &settings.orchestrator;
+        process.health.expect("listener");
+        let listen = |source| RoleError::Listen {
+            addr: settings_of.addr,
+            source,
+        };
+        let listener = TcpListener::bind(settings_of.addr).await.map_err(listen)?;
+        let addr = listener.local_addr().map_err(listen)?;
+        let mut resolved = settings_of.clone();
+        resolved.addr = addr;
+        let service_uri = resolved.public_uri();
+        let host = service_uri.host_str().unwrap_or("localhost").to_owned();
+        let identity = Identity::load(&host, settings_of.data_dir.as_deref())?;
+        let stop = process.lifecycle.stop().child_token();
+        let metrics = Metrics::new(&process.health);
+        let backend = match settings_of.transcoding {
+            Transcoding::Embedded => {
+                process.health.expect("engine");
+                let config = engine_config::build(&settings.engine, settings_of.max_sessions);
+                Backend::Embedded(Engine::start(config, stop.clone()).await?)
+            }
+            Transcoding::Pools => {
+                let credentials = match (secret, &settings_of.credentials_dir) {
+                    (Some(secret), _) => Credentials::single("local", secret),
+                    (None, Some(folder)) => Credentials::in_folder(folder),
+                    (None, None) => {
+                        tracing::warn!(
+                            "no orchestrator.credentials_dir: no transcoder can register"
+                        );
+                        Credentials::default()
+                    }
+                };
+                Backend::Pools(Transcoders::new(credentials, metrics.clone()))
+            }
+        };
+        let shared = Arc::new(Shared::new(
+            &process,
+            resolved,
+            identity.token_key,
+            backend,
+            metrics,
+            stop.clone(),
+        ));
+        Ok(Self {
+            process,
+            shared,
+            listener,
+            addr,
+            tls: identity.tls,
+            stop,
+        })
+    }
+
+    /// Where it listens: of use when the settings said port 0.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until it is drained or stopped.
+    pub async fn serve(self) {
+        let Self {
+            process,
+            shared,
+            listener,
+            addr,
+            tls,
+            stop,
+        } = self;
+        shared.report(&process.health);
+        tracing::info!(%addr, service_uri = shared.service_uri, "orchestrator listens");
+        process.lifecycle.serving();
+        let server = Server {
+            listener,
+            tls,
+            grpc: grpc_routes(&shared),
+            http: http_routes(&shared),
+        };
+        let mut tasks = JoinSet::new();
+        let connections = shared.metrics.connections.clone();
+        let closing = CancellationToken::new();
+        tasks.spawn(server.serve(closing.clone(), move |count| {
+            connections.set(count as u64);
+        }));
+        if let Backend::Pools(transcoders) = &shared.backend {
+            let (transcoders, stop) = (transcoders.clone(), stop.clone());
+            tasks.spawn(async move {
+                let credentials = transcoders.credentials.clone();
+                credentials
+                    .follow(stop, || transcoders.drop_revoked())
+                    .await;
+            });
+        }
+        watch_sessions(&shared, &process).await;
+        if let Backend::Pools(transcoders) = &shared.backend {
+            transcoders.drop_all();
+        }
+        closing.cancel();
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        if let Backend::Embedded(engine) = shared.backend.clone() {
+            engine.stop().await;
+        }
+    }
+}
+
+/// Ends idle sessions; returns when drained or stopped.
+async fn watch_sessions(shared: &Shared, process: &Process) {
+    let stop = process.lifecycle.stop();
+    let mut empty_for = Duration::ZERO;
+    loop {
+        shared.update_metrics();
+        let draining = process.lifecycle.phase() >= Phase::Draining;
+        for session in shared.sessions.sweep(tokio::time::Instant::now(), draining) {
+            tracing::info!(session_id = session, "idle session ended");
+            shared.end_session(&session);
+        }
+        if draining && shared.sessions.count() == 0 {
+            if empty_for >= LAST_FETCH {
+                tracing::info!("drained: no sessions left");
+                return;
+            }
+            empty_for += SWEEP_INTERVAL;
+        } else {
+            empty_for = Duration::ZERO;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+fn grpc_routes(shared: &Arc<Shared>) -> Router {
+    let rpc = rpc::Rpc(Arc::clone(shared));
+    tonic::service::Routes::new(OrchestratorServer::new(rpc.clone()))
+        .add_service(TranscoderServer::new(rpc))
+        .prepare()
+        .into_axum_router()
+}
+
+/// No check of the method where go-livepeer has none.
+fn http_routes(shared: &Arc<Shared>) -> Router {
+    let mut routes = Router::new()
+        .route("/segment", any(segment::segment))
+        .route("/payment", any(segment::payment))
+        .route("/stream/{*path}", get(stream::stream))
+        .route("/healthz", any(async || "OK"));
+    if let Backend::Pools(_) = shared.backend {
+        routes = routes
+            .route(
+                "/transcodeResults",
+                any(transcoders::results::transcode_results),
+            )
+            .route(
+                "/transcoderDraining",
+                axum::routing::post(transcoders::results::draining),
+            );
+    }
+    routes.with_state(Arc::clone(shared))
+}
+
+/// Seconds since 1970, for tokens.
+fn unix_now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }

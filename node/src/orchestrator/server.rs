@@ -1,0 +1,197 @@
+//! The one listener of an orchestrator: TLS, HTTP/2 and HTTP/1.1, gRPC and the rest on
+//! the same port (go-livepeer `server/rpc.go`).
+//!
+//! Bounds are here: connections, time to shake hands, size of headers, idle time.
+//! HTTP/2 pings from our side find peers that are frozen or cut off.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderValue, Request, Version, header};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use livepeer_proto::dial::{PING_INTERVAL, PING_TIMEOUT};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections at once. A gateway has a few, a transcoder has two.
+const MAX_CONNECTIONS: usize = 4096;
+/// A handshake that takes longer is no peer's.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Go's own default, `http.DefaultMaxHeaderBytes`: a payment may carry many tickets.
+const MAX_HEADER_BYTES: u32 = 1 << 20;
+/// Between two requests on an HTTP/1.1 connection, and for the head of one. Go's
+/// clients close theirs after one minute, so it is they who close.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Requests at once on one HTTP/2 connection, register stream included.
+const MAX_STREAMS: u32 = 256;
+/// Bytes of one body that may be on their way: a whole live segment, so that it is
+/// sent in one go.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How long connections may take to end once no request is left.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// After a failed `accept` (no descriptor left, most likely), so as not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a request comes from, in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerAddr(pub(crate) SocketAddr);
+
+/// What to serve.
+pub(crate) struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) grpc: Router,
+    pub(crate) http: Router,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Service {
+    tls: TlsAcceptor,
+    grpc: Router,
+    http: Router,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Server {
+    /// Serves until `closing`; then lets requests in flight end, briefly.
+    pub(crate) async fn serve(self, closing: CancellationToken, connected: impl Fn(usize)) {
+        let service = Service {
+            tls: TlsAcceptor::from(self.tls),
+            grpc: self.grpc,
+            http: self.http,
+            tasks: TaskTracker::new(),
+            closing: closing.clone(),
+        };
+        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let abort = CancellationToken::new();
+        while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = closing.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    connected(MAX_CONNECTIONS - free.available_permits());
+                    let (service, abort) = (service.clone(), abort.clone());
+                    service.tasks.clone().spawn(async move {
+                        tokio::select! {
+                            () = service.connection(stream, peer, permit) => {}
+                            () = abort.cancelled() => {}
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        service.tasks.close();
+        let ended = tokio::time::timeout(CLOSE_GRACE, service.tasks.wait()).await;
+        if ended.is_err() {
+            abort.cancel();
+        }
+    }
+}
+
+impl Service {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "connection gone");
+            return;
+        }
+        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
+            Err(_) => return tracing::debug!(%peer, "no TLS in time"),
+        };
+        let (grpc, http) = (self.grpc, self.http);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let router = if is_grpc(&request) {
+                grpc.clone()
+            } else {
+                http.clone()
+            };
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(PeerAddr(peer));
+            async move { Ok::<_, Infallible>(answer(router, request).await) }
+        });
+        let builder = builder(self.tasks);
+        let connection = builder.serve_connection(TokioIo::new(stream), answer);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+}
+
+async fn answer(router: Router, request: Request<Body>) -> http::Response<Body> {
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// gRPC is HTTP/2 and says so; everything else is not (`server/rpc.go`).
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content = request.headers().get(header::CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && content
+            .map(HeaderValue::as_bytes)
+            .is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+fn builder(tasks: TaskTracker) -> auto::Builder<Tracked> {
+    let mut builder = auto::Builder::new(Tracked(tasks));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// Runs what an HTTP/2 connection needs as tasks that somebody waits for.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}

@@ -1,0 +1,360 @@
+//! Who is registered, who has which session, and who gets the next one.
+//!
+//! Deciding only: streams, tasks and clocks are elsewhere. Order of choice as in
+//! go-livepeer (`core/orchestrator.go`, `RemoteTranscoderManager`): a session stays
+//! with its transcoder, a new one goes to the least loaded that can do the job.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use livepeer_proto::capabilities::{self, BitString};
+use livepeer_proto::{errors, net};
+
+/// A registration; never used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct MemberId(pub(crate) u64);
+
+/// Whether a transcoder takes work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Willing {
+    Yes,
+    /// It was told to stop: only when nobody else is there.
+    AsLastResort,
+    /// It finishes what it has.
+    No,
+}
+
+/// What a transcoder said of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// Whose credential it showed.
+    pub(crate) owner: String,
+    /// Where it called from, for people to read.
+    pub(crate) address: String,
+    pub(crate) capacity: u32,
+    pub(crate) capabilities: net::Capabilities,
+}
+
+#[derive(Debug)]
+struct Member<H> {
+    offer: Offer,
+    handle: H,
+    willing: Willing,
+    sessions: BTreeSet<String>,
+}
+
+/// Why no transcoder was picked; the texts are the wire's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PickError {
+    /// Nobody is there: worth a short wait.
+    #[error("{}", errors::NO_TRANSCODERS)]
+    Empty,
+    #[error("{}", errors::NO_TRANSCODERS)]
+    Full,
+    #[error("{}", errors::NO_CAPABLE_TRANSCODERS)]
+    Incapable,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) session: &'a str,
+    pub(crate) job: Option<&'a net::Capabilities>,
+    /// Already tried with this segment.
+    pub(crate) tried: &'a [MemberId],
+    pub(crate) urgency: Urgency,
+}
+
+/// How far over its capacity a transcoder may be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// A new session: not at all.
+    New,
+    /// A session that we took and that lost its transcoder: better late than lost.
+    Orphaned,
+}
+
+/// One line of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) owner: String,
+    pub(crate) address: String,
+    pub(crate) sessions: u32,
+    pub(crate) capacity: u32,
+}
+
+/// All transcoders; `H` is what reaches one.
+#[derive(Debug)]
+pub(crate) struct Registry<H> {
+    members: BTreeMap<MemberId, Member<H>>,
+    /// Session to transcoder.
+    placed: HashMap<String, MemberId>,
+    next: u64,
+}
+
+impl<H> Default for Registry<H> {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            placed: HashMap::new(),
+            next: 1,
+        }
+    }
+}
+
+impl<H: Clone> Registry<H> {
+    pub(crate) fn add(&mut self, offer: Offer, handle: H) -> MemberId {
+        let id = MemberId(self.next);
+        self.next += 1;
+        let member = Member {
+            offer,
+            handle,
+            willing: Willing::Yes,
+            sessions: BTreeSet::new(),
+        };
+        self.members.insert(id, member);
+        id
+    }
+
+    /// Forgets a transcoder; its sessions are free for others.
+    pub(crate) fn remove(&mut self, id: MemberId) -> Option<Offer> {
+        let member = self.members.remove(&id)?;
+        for session in &member.sessions {
+            self.placed.remove(session);
+        }
+        Some(member.offer)
+    }
+
+    /// Picks a transcoder. Nothing is noted until [`Self::place`].
+    pub(crate) fn pick(&self, wanted: Wanted<'_>) -> Result<(MemberId, H), PickError> {
+        let free = |willing: Willing| {
+            self.members
+                .iter()
+                .filter(move |(id, member)| member.willing == willing && !wanted.tried.contains(id))
+        };
+        let candidates: Vec<_> = match free(Willing::Yes).count() {
+            0 => free(Willing::AsLastResort).collect(),
+            _ => free(Willing::Yes).collect(),
+        };
+        if candidates.is_empty() {
+            return Err(PickError::Empty);
+        }
+        let able: Vec<_> = candidates
+            .into_iter()
+            .filter(|(_, member)| can_do(wanted.job, &member.offer.capabilities))
+            .collect();
+        let current = self.placed.get(wanted.session);
+        if let Some((id, member)) = able.iter().find(|(id, _)| Some(*id) == current) {
+            return Ok((**id, member.handle.clone()));
+        }
+        let (id, member) = able
+            .into_iter()
+            .min_by_key(|(_, member)| load(member))
+            .ok_or(PickError::Incapable)?;
+        let full = member.sessions.len() >= member.offer.capacity as usize;
+        if full && wanted.urgency == Urgency::New {
+            return Err(PickError::Full);
+        }
+        Ok((*id, member.handle.clone()))
+    }
+
+    /// Notes that a session is with a transcoder.
+    pub(crate) fn place(&mut self, session: &str, id: MemberId) {
+        if !self.members.contains_key(&id) {
+            return;
+        }
+        self.displace(session);
+        self.placed.insert(session.to_owned(), id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.sessions.insert(session.to_owned());
+        }
+    }
+
+    /// Takes a session from its transcoder and tells whose it was.
+    pub(crate) fn displace(&mut self, session: &str) -> Option<H> {
+        let id = self.placed.remove(session)?;
+        let member = self.members.get_mut(&id)?;
+        member.sessions.remove(session);
+        Some(member.handle.clone())
+    }
+
+    /// A transcoder of `owner` takes less work from now on; false when there is none.
+    pub(crate) fn set_willing(&mut self, id: MemberId, owner: &str, willing: Willing) -> bool {
+        let Some(member) = self
+            .members
+            .get_mut(&id)
+            .filter(|member| member.offer.owner == owner)
+        else {
+            return false;
+        };
+        member.willing = willing;
+        for session in std::mem::take(&mut member.sessions) {
+            self.placed.remove(&session);
+        }
+        true
+    }
+
+    /// Whose credential a transcoder showed.
+    pub(crate) fn owner(&self, id: MemberId) -> Option<String> {
+        self.members
+            .get(&id)
+            .map(|member| member.offer.owner.clone())
+    }
+
+    /// Who takes new sessions.
+    fn counted(&self) -> impl Iterator<Item = &Member<H>> {
+        self.members
+            .values()
+            .filter(|member| member.willing == Willing::Yes)
+    }
+
+    /// Sessions that all could hold at once.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.counted()
+            .fold(0, |sum, member| sum.saturating_add(member.offer.capacity))
+    }
+
+    /// What at least one of them can do.
+    pub(crate) fn abilities(&self) -> BitString {
+        BitString::of(self.counted().flat_map(|member| {
+            BitString(member.offer.capabilities.bitstring.clone())
+                .bits()
+                .collect::<Vec<_>>()
+        }))
+    }
+
+    pub(crate) fn registered(&self) -> Vec<Registered> {
+        self.counted()
+            .map(|member| Registered {
+                owner: member.offer.owner.clone(),
+                address: member.offer.address.clone(),
+                sessions: u32::try_from(member.sessions.len()).unwrap_or(u32::MAX),
+                capacity: member.offer.capacity,
+            })
+            .collect()
+    }
+
+    /// Every transcoder with what reaches it.
+    pub(crate) fn handles(&self) -> impl Iterator<Item = (MemberId, &H)> {
+        self.members
+            .iter()
+            .map(|(id, member)| (*id, &member.handle))
+    }
+}
+
+/// Sessions per thousand of the capacity.
+fn load<H>(member: &Member<H>) -> u64 {
+    let sessions = member.sessions.len() as u64;
+    sessions.saturating_mul(1000) / u64::from(member.offer.capacity.max(1))
+}
+
+/// A job that names no capabilities is one that everybody can do.
+fn can_do(job: Option<&net::Capabilities>, offered: &net::Capabilities) -> bool {
+    job.is_none_or(|job| capabilities::compatible(job, offered).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MemberId, Offer, PickError, Registry, Urgency, Wanted, Willing};
+    use livepeer_proto::{capabilities, net};
+
+    fn offer(capacity: u32) -> Offer {
+        Offer {
+            owner: "pool".to_owned(),
+            address: String::new(),
+            capacity,
+            capabilities: capabilities::message(&capabilities::software(), 1, "0.9.1"),
+        }
+    }
+
+    fn wanted<'a>(session: &'a str, tried: &'a [MemberId]) -> Wanted<'a> {
+        Wanted {
+            session,
+            job: None,
+            tried,
+            urgency: Urgency::New,
+        }
+    }
+
+    fn pick(registry: &mut Registry<()>, session: &str) -> Result<MemberId, PickError> {
+        let (id, ()) = registry.pick(wanted(session, &[]))?;
+        registry.place(session, id);
+        Ok(id)
+    }
+
+    #[test]
+    fn sessions_spread_by_load_and_stay_where_they_are() {
+        let mut registry = Registry::default();
+        assert_eq!(pick(&mut registry, "a"), Err(PickError::Empty));
+        let big = registry.add(offer(4), ());
+        let small = registry.add(offer(1), ());
+        assert_eq!(registry.capacity(), 5);
+        let placed: Vec<_> = ["a", "b", "c", "d", "e"]
+            .map(|session| pick(&mut registry, session).unwrap())
+            .to_vec();
+        assert_eq!(placed.iter().filter(|id| **id == small).count(), 1);
+        assert_eq!(pick(&mut registry, "c"), Ok(placed[2]));
+        assert_eq!(pick(&mut registry, "f"), Err(PickError::Full));
+        registry.displace("a");
+        assert_eq!(pick(&mut registry, "f"), Ok(big));
+    }
+
+    #[test]
+    fn a_session_that_lost_its_transcoder_may_overload_another() {
+        let mut registry = Registry::default();
+        let first = registry.add(offer(1), ());
+        let second = registry.add(offer(1), ());
+        assert_eq!(pick(&mut registry, "a"), Ok(first));
+        assert_eq!(pick(&mut registry, "b"), Ok(second));
+        registry.remove(first);
+        assert_eq!(pick(&mut registry, "a"), Err(PickError::Full));
+        let orphaned = Wanted {
+            urgency: Urgency::Orphaned,
+            ..wanted("a", &[])
+        };
+        assert_eq!(registry.pick(orphaned).unwrap().0, second);
+    }
+
+    #[test]
+    fn what_was_tried_is_not_picked_again_even_when_the_session_is_there() {
+        let mut registry = Registry::default();
+        let first = registry.add(offer(1), ());
+        pick(&mut registry, "a").unwrap();
+        assert_eq!(
+            registry.pick(wanted("a", &[first])).err(),
+            Some(PickError::Empty)
+        );
+        let second = registry.add(offer(1), ());
+        assert_eq!(registry.pick(wanted("a", &[first])).unwrap().0, second);
+    }
+
+    #[test]
+    fn a_job_that_nobody_can_do_is_told_from_a_lack_of_transcoders() {
+        let mut registry = Registry::default();
+        registry.add(offer(1), ());
+        let job = net::Capabilities {
+            bitstring: vec![1 << 15],
+            ..net::Capabilities::default()
+        };
+        let wanted = Wanted {
+            job: Some(&job),
+            ..wanted("a", &[])
+        };
+        assert_eq!(registry.pick(wanted).err(), Some(PickError::Incapable));
+    }
+
+    #[test]
+    fn one_that_drains_is_the_last_resort_and_then_none() {
+        let mut registry = Registry::default();
+        let leaving = registry.add(offer(9), ());
+        pick(&mut registry, "a").unwrap();
+        assert!(!registry.set_willing(leaving, "another pool", Willing::No));
+        assert!(registry.set_willing(leaving, "pool", Willing::AsLastResort));
+        assert_eq!(registry.capacity(), 0);
+        assert_eq!(pick(&mut registry, "a"), Ok(leaving));
+        let staying = registry.add(offer(1), ());
+        assert_eq!(registry.pick(wanted("a", &[])).unwrap().0, staying);
+        registry.remove(staying);
+        registry.set_willing(leaving, "pool", Willing::No);
+        assert_eq!(pick(&mut registry, "a"), Err(PickError::Empty));
+    }
+}

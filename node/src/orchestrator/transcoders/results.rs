@@ -1,0 +1,274 @@
+//! What transcoders send back: `POST /transcodeResults`, with go-livepeer's order of
+//! checks and statuses (`server/ot_rpc.go`); and `POST /transcoderDraining`, ours alone.
+//!
+//! A result for a task that nobody waits for is answered 200, as on the wire, and
+//! dropped without being kept in memory.
+
+use std::sync::Arc;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, StatusCode, header};
+use livepeer_proto::headers;
+use multer::{Constraints, Multipart, SizeLimit};
+
+use super::Transcoders;
+use super::plan::TaskId;
+use super::registry::{MemberId, Willing};
+use super::tasks::Event;
+use crate::body::{self, BodyError, Buffer};
+use crate::orchestrator::Shared;
+use crate::orchestrator::backend::{Output, Rendition};
+use crate::orchestrator::metrics::ResultKind;
+use crate::orchestrator::refusal::Refusal;
+use crate::orchestrator::server::PeerAddr;
+
+/// Renditions of one result; lpms makes no more (`Too many outputs`).
+const MAX_PARTS: usize = 10;
+/// Longest error text kept.
+const MAX_ERROR_BYTES: u64 = 4096;
+/// Header of [`draining`]: which registration.
+pub(crate) const REGISTRATION: &str = "Livepeer-Registration";
+
+/// The owner of the credential in the headers.
+fn authorize(transcoders: &Transcoders, request: &Request) -> Result<String, Refusal> {
+    let headers = request.headers();
+    let protocol = headers
+        .get(header::AUTHORIZATION)
+        .map(http::HeaderValue::as_bytes);
+    let secret = headers
+        .get(headers::CREDENTIALS)
+        .map_or(&b""[..], http::HeaderValue::as_bytes);
+    let owner = transcoders.credentials.owner(secret);
+    match owner {
+        Some((owner, _)) if protocol == Some(headers::TRANSCODER_PROTOCOL.as_bytes()) => Ok(owner),
+        Some(_) | None => {
+            let address = request
+                .extensions()
+                .get::<PeerAddr>()
+                .map(|peer| peer.0.to_string());
+            tracing::warn!(address, "result with a wrong credential refused");
+            transcoders.metrics.refused_credential();
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"))
+        }
+    }
+}
+
+/// `POST /transcodeResults`.
+pub(crate) async fn transcode_results(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<&'static str, Refusal> {
+    let transcoders = shared.transcoders()?;
+    let owner = authorize(transcoders, &request)?;
+    let (parts, body) = request.into_parts();
+    let content = ContentType::parse(&parts.headers).ok_or_else(|| {
+        Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported content type",
+        )
+    })?;
+    let task: TaskId = number(&parts.headers, headers::TASK_ID)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "Invalid Task ID"))?;
+    if !transcoders.tasks.is_open(task, &owner) {
+        transcoders.metrics.result(ResultKind::Late);
+        tracing::info!(task, credential = owner, "late or unknown result dropped");
+        discard(body.into_data_stream()).await;
+        return Ok("OK");
+    }
+    if content.media == headers::TRANSCODING_ERROR {
+        let text = error_text(&shared, body).await?;
+        finish(transcoders, task, Event::Failed(text));
+        return Ok("OK");
+    }
+    let decoded_pixels: u64 = number(&parts.headers, headers::PIXELS)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "Invalid Pixels"))?;
+    let (true, Some(boundary)) = (content.media == "multipart/mixed", content.boundary) else {
+        // as on the wire: taken, and dropped
+        finish(
+            transcoders,
+            task,
+            Event::Unusable(format!("content type {}", content.media)),
+        );
+        return Ok("OK");
+    };
+    match renditions(&shared, body.into_data_stream(), boundary).await {
+        Ok(renditions) => {
+            let output = Output {
+                renditions,
+                decoded_pixels,
+            };
+            finish(transcoders, task, Event::Done(output));
+            Ok("OK")
+        }
+        Err(refusal) => {
+            finish(transcoders, task, Event::Unusable(refusal.text.clone()));
+            Err(refusal)
+        }
+    }
+}
+
+/// Passes the event on; a segment that ended meanwhile makes it a late one.
+fn finish(transcoders: &Transcoders, task: TaskId, event: Event) {
+    let kind = match &event {
+        Event::Done(_) => ResultKind::Done,
+        Event::Failed(_) => ResultKind::Failed,
+        Event::Unusable(_) | Event::Lost => ResultKind::Unusable,
+    };
+    let waited_for = transcoders.tasks.finish(task, event);
+    transcoders
+        .metrics
+        .result(if waited_for { kind } else { ResultKind::Late });
+}
+
+async fn error_text(shared: &Shared, body: Body) -> Result<String, Refusal> {
+    let chunks = body.into_data_stream();
+    let text = body::read(chunks, None, MAX_ERROR_BYTES, &shared.budget)
+        .await
+        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(String::from_utf8_lossy(&text.bytes).trim().to_owned())
+}
+
+/// Reads the parts. One with `Pixels` is a rendition; others, perceptual hashes, are
+/// not asked for and skipped.
+async fn renditions(
+    shared: &Shared,
+    chunks: BodyDataStream,
+    boundary: String,
+) -> Result<Vec<Rendition>, Refusal> {
+    let limit = SizeLimit::new().per_field(headers::MAX_SEGMENT_BYTES);
+    let mut parts =
+        Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(limit));
+    let broken = |error: multer::Error| Refusal::internal(chain(&error));
+    let mut renditions = Vec::new();
+    while let Some(mut part) = parts.next_field().await.map_err(broken)? {
+        if !part.headers().contains_key(headers::PIXELS) {
+            while part.chunk().await.map_err(broken)?.is_some() {}
+            continue;
+        }
+        let pixels = number(part.headers(), headers::PIXELS)
+            .ok_or_else(|| Refusal::internal("invalid pixels of a part"))?;
+        let length = number(part.headers(), header::CONTENT_LENGTH.as_str());
+        let unread = |error| match error {
+            BodyError::OverBudget => Refusal::over_budget(),
+            BodyError::TooLarge(_) | BodyError::Broken(_) => Refusal::internal(chain(&error)),
+        };
+        let mut data =
+            Buffer::new(length, headers::MAX_SEGMENT_BYTES, &shared.budget).map_err(unread)?;
+        while let Some(chunk) = part.chunk().await.map_err(broken)? {
+            data.push(&chunk).map_err(unread)?;
+        }
+        renditions.push(Rendition {
+            data: data.seal(),
+            pixels,
+        });
+        if renditions.len() > MAX_PARTS {
+            return Err(Refusal::internal("too many parts"));
+        }
+    }
+    Ok(renditions)
+}
+
+/// Reads to the end without keeping: over HTTP/2 an early answer would reset a
+/// go-livepeer transcoder's upload, and it would log an error.
+async fn discard(mut chunks: BodyDataStream) {
+    let mut left = headers::MAX_SEGMENT_BYTES;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = left.saturating_sub(Bytes::len(&chunk) as u64);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// `POST /transcoderDraining`: a transcoder of ours tells that it will stop, so that
+/// its sessions move before it does.
+pub(crate) async fn draining(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let transcoders = shared.transcoders()?;
+    let owner = authorize(transcoders, &request)?;
+    let registration = number(request.headers(), REGISTRATION).map(MemberId);
+    let willing = match request
+        .headers()
+        .get(headers::DRAINING)
+        .map(http::HeaderValue::as_bytes)
+    {
+        Some(b"soon") => Some(Willing::AsLastResort),
+        Some(b"now") => Some(Willing::No),
+        Some(_) | None => None,
+    };
+    let (Some(id), Some(willing)) = (registration, willing) else {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "which registration, and how soon?",
+        ));
+    };
+    if !transcoders.drain(id, &owner, willing) {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "no such registration"));
+    }
+    tracing::info!(credential = owner, ?willing, "transcoder drains");
+    Ok("OK".into_response())
+}
+
+fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// A media type and the parameter that matters here.
+#[derive(Debug, PartialEq, Eq)]
+struct ContentType {
+    media: String,
+    boundary: Option<String>,
+}
+
+impl ContentType {
+    fn parse(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next()?.to_ascii_lowercase();
+        let (kind, subtype) = media.split_once('/')?;
+        if kind.is_empty() || subtype.is_empty() || media.contains(char::is_whitespace) {
+            return None;
+        }
+        let boundary = parts
+            .filter_map(|part| part.split_once('='))
+            .find(|(name, _)| name.eq_ignore_ascii_case("boundary"))
+            .map(|(_, value)| value.trim_matches('"').to_owned())
+            .filter(|value| !value.is_empty());
+        Some(Self { media, boundary })
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ContentType;
+    use http::{HeaderMap, HeaderValue, header};
+
+    fn parse(text: &'static str) -> Option<ContentType> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(text));
+        ContentType::parse(&headers)
+    }
+
+    #[test]
+    fn content_types_are_read_as_go_livepeer_writes_them() {
+        let parsed = parse("multipart/mixed; boundary=17b336b6e6ae0dfd4d02").unwrap();
+        assert_eq!(parsed.boundary.as_deref(), Some("17b336b6e6ae0dfd4d02"));
+        assert_eq!(parse("livepeer/transcoding-error").unwrap().boundary, None);
+        for broken in ["", "/", "text", "text /plain", ";boundary=x"] {
+            assert_eq!(parse(broken), None, "{broken}");
+        }
+    }
+}
