@@ -1,12 +1,284 @@
-//! The transcoder role.
+//! The transcoder role: works for one orchestrator, ours or go-livepeer's.
+//!
+//! * [`registration`]: the stream that tasks come on; [`backoff`]: between two of them
+//! * [`tasks`]: one task; [`upload`]: its result; [`sessions`]: how many there are
+//!
+//! It never exits because an orchestrator is away or refuses it: it says so, is not
+//! ready, and tries again.
 
+mod backoff;
+mod metrics;
+mod registration;
+mod sessions;
+mod tasks;
+mod upload;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use livepeer_media::{Engine, EngineError};
+use livepeer_proto::capabilities;
+use livepeer_settings::Settings;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::device;
+use crate::engine_config;
+use crate::fetch::Fetcher;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::process::Process;
+use crate::segdata::WIRE_VERSION;
+use backoff::{Backoff, Ended};
+use metrics::Metrics;
+use registration::{Ends, Offer, RegisterError, Registration};
+use sessions::Sessions;
+use tasks::Worker;
+use upload::Uploader;
+
+/// Bytes of sources in flight: three of the largest, as the other roles.
+const SOURCE_BUDGET_BYTES: u64 = livepeer_settings::roles::DEFAULT_MAX_BUFFERED_BYTES;
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
-pub enum RoleError {}
+pub enum RoleError {
+    #[error("cannot start the engine")]
+    Engine(#[from] EngineError),
+}
 
 /// Runs the role until it is drained.
-pub async fn run(_process: Process) -> Result<(), RoleError> {
+pub async fn run(process: Process) -> Result<(), RoleError> {
+    process.health.expect("engine");
+    let settings = Arc::clone(&process.settings.borrow());
+    let config = engine_config::build(&settings.engine, None);
+    let engine = Engine::start(config, process.lifecycle.stop()).await?;
+    run_with(process, engine.clone(), None).await;
+    engine.stop().await;
     Ok(())
+}
+
+/// As [`run`] on an engine that is there already. A `secret` replaces the file: roles
+/// of one process.
+pub async fn run_with(process: Process, engine: Engine, secret: Option<String>) {
+    let settings = Arc::clone(&process.settings.borrow());
+    let metrics = Metrics::new(&process.health);
+    let sessions = Sessions::default();
+    report(&process, &engine, &sessions);
+    process.lifecycle.serving();
+    if let Err(reason) = device::ready(&engine.device_status()) {
+        // a card that cannot be used does not come back by itself: stay, say why
+        process.health.set("registration", Err(reason));
+        let draining = process.lifecycle.draining();
+        return draining.cancelled().await;
+    }
+    process
+        .health
+        .set("registration", Err("not registered yet".to_owned()));
+    let worker = Worker {
+        fetcher: Fetcher::default(),
+        uploader: Uploader::new(&settings.transcoder.orchestrator),
+        budget: Budget::new(SOURCE_BUDGET_BYTES),
+        sessions,
+        metrics,
+        capabilities: Arc::new(capabilities::message(
+            &capabilities::software(),
+            1,
+            WIRE_VERSION,
+        )),
+        stop: process.lifecycle.stop(),
+        tasks: TaskTracker::new(),
+        engine,
+    };
+    let mut draining = JoinSet::new();
+    let follow = Follow {
+        process: &process,
+        worker: &worker,
+        secret,
+    };
+    follow.register_again_and_again(&mut draining).await;
+    while draining.join_next().await.is_some() {}
+    worker.tasks.close();
+    tokio::select! {
+        () = worker.tasks.wait() => {}
+        () = worker.stop.cancelled() => {}
+    }
+}
+
+/// Fills in our part of `/status` and reports the engine.
+fn report(process: &Process, engine: &Engine, sessions: &Sessions) {
+    process
+        .health
+        .set("engine", device::ready(&engine.device_status()));
+    let (engine, sessions) = (engine.clone(), sessions.clone());
+    let settings = process.settings.clone();
+    process.health.report(move |status| {
+        status.sessions = sessions.count();
+        status.capacity = capacity(&settings.borrow(), &engine);
+        status.device = Some(device::report(&engine.device_status()));
+    });
+}
+
+/// Sessions at once: as set, else what the engine's self-test found.
+fn capacity(settings: &Settings, engine: &Engine) -> u32 {
+    let measured = || u32::try_from(engine.capacity()).unwrap_or(u32::MAX);
+    settings.transcoder.max_sessions.unwrap_or_else(measured)
+}
+
+/// Keeps the transcoder registered.
+struct Follow<'a> {
+    process: &'a Process,
+    worker: &'a Worker,
+    secret: Option<String>,
+}
+
+impl Follow<'_> {
+    /// Until told to stop. Registrations that drain go on in `draining`.
+    async fn register_again_and_again(&self, draining: &mut JoinSet<()>) {
+        let mut backoff = Backoff::default();
+        let mut settings = self.process.settings.clone();
+        let drain = self.process.lifecycle.draining();
+        while !drain.is_cancelled() {
+            while draining.try_join_next().is_some() {}
+            let ended = tokio::select! {
+                ended = self.register_once(&mut settings, draining) => ended,
+                () = self.worker.stop.cancelled() => return,
+            };
+            let Some(ended) = ended else {
+                continue;
+            };
+            let wait = backoff.after(ended, rand::random());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = drain.cancelled() => return,
+            }
+        }
+    }
+
+    /// One registration, until its stream ends; none when a change asks for the next
+    /// one at once.
+    async fn register_once(
+        &self,
+        settings: &mut watch::Receiver<Arc<Settings>>,
+        draining: &mut JoinSet<()>,
+    ) -> Option<Ended> {
+        let current = Arc::clone(&settings.borrow_and_update());
+        let health = &self.process.health;
+        let capacity = capacity(&current, &self.worker.engine);
+        let registration = match self.open(&current, capacity).await {
+            Ok(registration) => registration,
+            Err(error) => {
+                health.set("registration", Err(error.to_string()));
+                return Some(match error {
+                    RegisterError::Refused(_) => Ended::Refused,
+                    RegisterError::Dial(_) | RegisterError::Failed(_) => Ended::Unreachable,
+                });
+            }
+        };
+        tracing::info!(orchestrator = %current.transcoder.orchestrator, capacity, "registered");
+        health.set("registration", Ok(()));
+        self.worker.metrics.registered();
+        let replaced = CancellationToken::new();
+        let _over = replaced.clone().drop_guard();
+        let ends = self.ends(&replaced, draining);
+        let worker = self.worker.clone();
+        let mut serving = Box::pin(async move { registration.serve(&worker, ends).await });
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            () = changed(settings, &self.worker.engine, capacity) => {
+                tracing::info!("capacity changed: registering anew");
+                draining.spawn(async move {
+                    let _ = serving.await;
+                });
+                return None;
+            }
+        };
+        self.worker.metrics.unregistered();
+        if self.process.lifecycle.phase() < Phase::LameDuck {
+            let reason = match ended {
+                Ok(()) => "the orchestrator ended the stream".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            health.set("registration", Err(reason));
+        }
+        Some(Ended::Registered)
+    }
+
+    async fn open(
+        &self,
+        settings: &Settings,
+        capacity: u32,
+    ) -> Result<Registration, RegisterError> {
+        let secret = match (&self.secret, &settings.transcoder.credential_file) {
+            (Some(secret), _) => secret.clone(),
+            (None, Some(path)) => read_secret(path).await?,
+            (None, None) => {
+                return Err(RegisterError::Refused(
+                    "no transcoder.credential_file".to_owned(),
+                ));
+            }
+        };
+        let offer = Offer {
+            uri: settings
+                .transcoder
+                .orchestrator
+                .as_str()
+                .trim_end_matches('/'),
+            secret: &secret,
+            capacity,
+            capabilities: &capabilities::message(&capabilities::software(), capacity, WIRE_VERSION),
+        };
+        Registration::open(offer).await
+    }
+
+    /// When this registration ends: the process stops, or the next one replaces it.
+    fn ends(&self, replaced: &CancellationToken, tasks: &mut JoinSet<()>) -> Ends {
+        let lifecycle = &self.process.lifecycle;
+        let (soon, now) = (CancellationToken::new(), CancellationToken::new());
+        let ends = Ends {
+            soon: soon.clone(),
+            now: now.clone(),
+            stop: lifecycle.stop(),
+        };
+        let (lifecycle, replaced) = (lifecycle.clone(), replaced.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = told_to_stop(&lifecycle) => soon.cancel(),
+                () = replaced.cancelled() => {}
+            }
+            tokio::select! {
+                () = lifecycle.draining().cancelled_owned() => {}
+                () = replaced.cancelled() => {}
+            }
+            now.cancel();
+        });
+        ends
+    }
+}
+
+async fn told_to_stop(lifecycle: &Lifecycle) {
+    let mut phase = lifecycle.watch();
+    // an error means that the lifecycle is gone, and so are we
+    let _ = phase.wait_for(|phase| *phase >= Phase::LameDuck).await;
+}
+
+/// Waits until the settings ask for another capacity.
+async fn changed(settings: &mut watch::Receiver<Arc<Settings>>, engine: &Engine, before: u32) {
+    let wanted = |settings: &Arc<Settings>| capacity(settings, engine) != before;
+    if settings.wait_for(wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Read before each try: the secret may have been replaced meanwhile.
+async fn read_secret(path: &Path) -> Result<String, RegisterError> {
+    let read = tokio::fs::read_to_string(path).await;
+    let text = read.map_err(|error| {
+        RegisterError::Refused(format!(
+            "the credential {} cannot be read: {error}",
+            path.display()
+        ))
+    })?;
+    Ok(text.trim().to_owned())
 }

@@ -1,0 +1,188 @@
+//! One registration: a stream from the orchestrator, and the tasks that came on it.
+//!
+//! | What ends it | Then |
+//! |---|---|
+//! | the stream ends or breaks | register again at once; tasks go on and bring their results |
+//! | capacity changed | this one drains beside the next one |
+//! | told to stop | drains |
+//!
+//! Draining: an orchestrator of ours is told first, so that sessions move while we
+//! still work; go-livepeer's is not, and its stream is closed (`server/ot_rpc.go`:
+//! results are taken from transcoders that have left).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use livepeer_proto::dial::{self, DialError};
+use livepeer_proto::net::transcoder_client::TranscoderClient;
+use livepeer_proto::net::{NotifySegment, RegisterRequest};
+use livepeer_proto::{errors, net};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+
+use super::tasks::{Worker, is_teardown, session_of};
+
+/// How long a registration that drains goes on listening after its last task: a task
+/// may have been on its way when we said so.
+const LINGER: Duration = Duration::from_millis(300);
+/// Largest notice: a `SegData` of ten profiles has a few kilobytes.
+const MAX_NOTICE_BYTES: usize = 1 << 20;
+/// Where an orchestrator of ours says which registration this is.
+const REGISTRATION: &str = "livepeer-registration";
+
+/// Why there is no registration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The orchestrator answered no: a wrong secret, no capacity.
+    #[error("the orchestrator refuses: {0}")]
+    Refused(String),
+    #[error("cannot register: {0}")]
+    Failed(String),
+}
+
+/// What to register with.
+pub(crate) struct Offer<'a> {
+    pub(crate) uri: &'a str,
+    pub(crate) secret: &'a str,
+    pub(crate) capacity: u32,
+    pub(crate) capabilities: &'a net::Capabilities,
+}
+
+/// A registration that stands.
+pub(crate) struct Registration {
+    stream: Streaming<NotifySegment>,
+    secret: Arc<str>,
+    /// Known when the orchestrator is one of ours.
+    id: Option<String>,
+}
+
+/// When a registration shall end.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    /// Others had better take our sessions; we still work.
+    pub(crate) soon: CancellationToken,
+    /// No new tasks.
+    pub(crate) now: CancellationToken,
+    /// Everything is cut off.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Registration {
+    /// Connects and registers.
+    pub(crate) async fn open(offer: Offer<'_>) -> Result<Self, RegisterError> {
+        let channel = dial::connect(offer.uri).await?;
+        let mut client = TranscoderClient::new(channel).max_decoding_message_size(MAX_NOTICE_BYTES);
+        let request = RegisterRequest {
+            secret: offer.secret.to_owned(),
+            capacity: i64::from(offer.capacity),
+            capabilities: Some(offer.capabilities.clone()),
+        };
+        let response = client
+            .register_transcoder(request)
+            .await
+            .map_err(|status| refusal(&status))?;
+        let id = response
+            .metadata()
+            .get(REGISTRATION)
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        Ok(Self {
+            stream: response.into_inner(),
+            secret: offer.secret.into(),
+            id,
+        })
+    }
+
+    /// Takes tasks until the stream ends, and tells why, unless we ended it. The tasks
+    /// may still run then; they belong to the worker.
+    pub(crate) async fn serve(mut self, worker: &Worker, ends: Ends) -> Result<(), RegisterError> {
+        let mut announced = false;
+        loop {
+            tokio::select! {
+                notice = self.stream.message() => match notice {
+                    Ok(Some(notice)) => self.take(notice, worker),
+                    Ok(None) => return Ok(()),
+                    Err(status) => return Err(refusal(&status)),
+                },
+                () = ends.soon.cancelled(), if !announced && !ends.now.is_cancelled() => {
+                    self.announce(worker, true).await;
+                    announced = true;
+                }
+                () = ends.now.cancelled() => {
+                    self.drain(worker).await;
+                    return Ok(());
+                }
+                () = ends.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&self, notice: NotifySegment, worker: &Worker) {
+        if is_teardown(&notice) {
+            worker.sessions.end(session_of(&notice));
+        } else {
+            worker
+                .tasks
+                .spawn(worker.clone().run(notice, Arc::clone(&self.secret)));
+        }
+    }
+
+    async fn announce(&self, worker: &Worker, soon: bool) -> bool {
+        match &self.id {
+            Some(id) => worker.uploader.announce_drain(&self.secret, id, soon).await,
+            None => false,
+        }
+    }
+
+    /// Finishes what runs. The stream of an orchestrator of ours stays open meanwhile:
+    /// it would take its end for our death.
+    async fn drain(&mut self, worker: &Worker) {
+        if !self.announce(worker, false).await {
+            return;
+        }
+        loop {
+            let idle = async {
+                while !worker.tasks.is_empty() {
+                    tokio::time::sleep(LINGER / 10).await;
+                }
+                tokio::time::sleep(LINGER).await;
+            };
+            tokio::select! {
+                () = idle => return,
+                () = worker.stop.cancelled() => return,
+                notice = self.stream.message() => match notice {
+                    Ok(Some(notice)) => self.take(notice, worker),
+                    Ok(None) | Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
+/// Tells a refusal, which a person may have to mend, from a broken connection.
+fn refusal(status: &Status) -> RegisterError {
+    let text = status.message();
+    let refused = [errors::INVALID_SECRET, errors::ZERO_CAPACITY].contains(&text)
+        || status.code() == Code::Unimplemented;
+    if refused {
+        RegisterError::Refused(text.to_owned())
+    } else {
+        RegisterError::Failed(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RegisterError, refusal};
+    use tonic::Status;
+
+    #[test]
+    fn a_wrong_secret_is_told_from_a_lost_connection() {
+        let refused = refusal(&Status::unknown("invalid secret"));
+        assert!(matches!(refused, RegisterError::Refused(_)));
+        let broken = refusal(&Status::unavailable("transport error"));
+        assert!(matches!(broken, RegisterError::Failed(_)));
+    }
+}

@@ -1,0 +1,175 @@
+//! One task: fetch the source, transcode it, send the result.
+
+use std::sync::Arc;
+
+use livepeer_media::{Engine, TranscodeJob};
+use livepeer_proto::net::NotifySegment;
+use livepeer_proto::{capabilities, errors, net};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::{Metrics, Outcome};
+use super::sessions::Sessions;
+use super::upload::{Part, TaskResult, Uploader};
+use crate::budget::Budget;
+use crate::fetch::Fetcher;
+use crate::segdata::{Asked, WIRE_VERSION};
+
+/// What a task needs; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) engine: Engine,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) uploader: Uploader,
+    pub(crate) budget: Budget,
+    pub(crate) sessions: Sessions,
+    pub(crate) metrics: Metrics,
+    /// What we registered with.
+    pub(crate) capabilities: Arc<net::Capabilities>,
+    pub(crate) stop: CancellationToken,
+    /// Who waits for the tasks.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Worker {
+    /// Does the task and sends what came of it. `secret` is the one we registered with.
+    pub(crate) async fn run(self, notice: NotifySegment, secret: Arc<str>) {
+        let began = Instant::now();
+        let task = notice.task_id;
+        let session = session_of(&notice).to_owned();
+        let seq = notice.seg_data.as_ref().map_or(0, |data| data.seq);
+        let _working = self.sessions.work(&session);
+        let result = tokio::select! {
+            result = self.transcode(&notice) => match result {
+                Ok(result) => result,
+                Err(text) => TaskResult::Failed(text),
+            },
+            // the connection ends with us, which says it all
+            () = self.stop.cancelled() => return,
+        };
+        let outcome = match &result {
+            TaskResult::Done {
+                parts,
+                decoded_pixels,
+            } => {
+                tracing::debug!(
+                    session_id = session,
+                    seq,
+                    task,
+                    renditions = parts.len(),
+                    decoded_pixels,
+                    seconds = began.elapsed().as_secs_f64(),
+                    "segment done"
+                );
+                Outcome::Done
+            }
+            TaskResult::Failed(text) => {
+                tracing::warn!(
+                    session_id = session,
+                    seq,
+                    task,
+                    reason = text,
+                    "segment failed"
+                );
+                if errors::is_non_retryable(text) {
+                    Outcome::InputFault
+                } else {
+                    Outcome::Failed
+                }
+            }
+        };
+        self.metrics.task(outcome, began.elapsed());
+        if let Err(error) = self.uploader.send(&secret, task, &result).await {
+            self.metrics.undelivered();
+            tracing::warn!(session_id = session, seq, task, %error, "result not delivered");
+        }
+    }
+
+    /// The error is the text for the orchestrator.
+    async fn transcode(&self, notice: &NotifySegment) -> Result<TaskResult, String> {
+        let data = notice.seg_data.as_ref().ok_or(errors::EMPTY_SEG_DATA)?;
+        if let Some(job) = &data.capabilities
+            && capabilities::compatible(job, &self.capabilities).is_err()
+        {
+            return Err(errors::INCOMPATIBLE_CAPABILITIES.to_owned());
+        }
+        let asked = Asked::parse(data).map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + asked.deadline();
+        let source = self
+            .fetcher
+            .fetch(&notice.url, &self.budget)
+            .await
+            .map_err(|error| error.to_string())?;
+        let job = TranscodeJob {
+            stream: session_of(notice).to_owned(),
+            profiles: asked.profiles.clone(),
+            source: source.bytes.clone(),
+            duration: asked.duration,
+            metadata: format!("Livepeer Transcoder {WIRE_VERSION} ({})", notice.orch_id),
+            clip: asked.clip,
+            deadline: deadline.saturating_duration_since(Instant::now()),
+        };
+        let done = self
+            .engine
+            .transcode(job)
+            .await
+            .map_err(|error| error.to_string())?;
+        if done.renditions.len() != asked.profiles.len() {
+            return Err(errors::PROFILE_MISMATCH.to_owned());
+        }
+        let parts = done
+            .renditions
+            .into_iter()
+            .zip(&asked.profiles)
+            .map(|(rendition, profile)| Part {
+                format: profile.format,
+                pixels: rendition.pixels,
+                data: rendition.data,
+            })
+            .collect();
+        Ok(TaskResult::Done {
+            decoded_pixels: done.decoded_pixels,
+            parts,
+        })
+    }
+}
+
+/// The session that a notice is about; empty when it does not say.
+pub(crate) fn session_of(notice: &NotifySegment) -> &str {
+    notice
+        .seg_data
+        .as_ref()
+        .and_then(|data| data.auth_token.as_ref())
+        .map_or("", |token| token.session_id.as_str())
+}
+
+/// Whether a notice says that a session is over rather than bringing a segment.
+pub(crate) fn is_teardown(notice: &NotifySegment) -> bool {
+    notice.url.is_empty() && !session_of(notice).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_teardown, session_of};
+    use livepeer_proto::net::{AuthToken, NotifySegment, SegData};
+
+    #[test]
+    fn a_notice_without_url_but_with_a_session_is_a_teardown() {
+        let mut notice = NotifySegment {
+            seg_data: Some(SegData {
+                auth_token: Some(AuthToken {
+                    session_id: "5c".to_owned(),
+                    ..AuthToken::default()
+                }),
+                ..SegData::default()
+            }),
+            ..NotifySegment::default()
+        };
+        assert_eq!(session_of(&notice), "5c");
+        assert!(is_teardown(&notice));
+        notice.url = "https://o/stream/5c/1.tempfile".to_owned();
+        assert!(!is_teardown(&notice));
+        assert!(!is_teardown(&NotifySegment::default()));
+    }
+}
