@@ -1,13 +1,50 @@
 //! The supervisor: owns the worker processes, hands them jobs, survives their deaths.
+//!
+//! Each slot of the pool is a task with one worker process. A job goes to whichever slot is
+//! free; an attempt that dies with its worker is tried once more at once, on another, inside the
+//! caller's deadline. What a worker says is never trusted with more than its own job.
 
-use std::sync::Arc;
+mod attempt;
+mod capacity;
+mod limits;
+mod quarantine;
+mod selftest;
+mod slot;
+mod spawner;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::config::{DeviceStatus, EngineConfig};
-use crate::error::JobError;
+use crate::error::{JobError, Kind};
 use crate::job::{Probe, TranscodeJob, Transcoded};
+use crate::message::{Outcome, SandboxAttempt, TranscodeWork, Work};
+use crate::profile;
+
+use attempt::{Attempt, Ended, Finished, SealedSource};
+use capacity::Capacity;
+use quarantine::Quarantine;
+
+pub use limits::{Limits, thread_budget};
+
+/// Jobs that wait for a worker, for each worker. A live segment that waits longer than a few
+/// others take is late anyway; its gateway should hear so at once.
+const QUEUED_PER_WORKER: usize = 8;
+
+/// Attempts at one job: the second only when the first one's worker died or stalled.
+const ATTEMPTS: u32 = 2;
+
+/// Wall time for what is not transcoding: reading headers, trying the sandbox.
+const SHORT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why an engine could not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,51 +55,195 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the worker did not report ready: {0}")]
+    #[error("the first worker did not get ready: {0}")]
     NotReady(String),
+    #[error("self-test: {0}")]
+    SelfTest(JobError),
 }
 
-/// A pool of worker processes. Clones share it.
+/// A pool of worker processes. Clones share it; the last one dropped stops it.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
+    /// Held by engines, not by slots.
+    stop: Arc<DropGuard>,
 }
 
+/// What engines and slots share.
 #[derive(Debug)]
 struct Shared {
+    config: EngineConfig,
+    limits: Limits,
     cancel: CancellationToken,
+    tracker: TaskTracker,
+    spawner: spawner::Spawner,
+    queue: mpsc::Sender<Attempt>,
+    attempts: AtomicU64,
+    /// Jobs that run now: the thread budget is divided among them.
+    running: AtomicUsize,
     device: DeviceStatus,
-    capacity: usize,
+    capacity: Mutex<Capacity>,
+    quarantine: Mutex<Quarantine>,
+    /// Process ids of the workers that live now.
+    pids: Mutex<BTreeSet<u32>>,
 }
 
 impl Engine {
-    /// Starts the workers and runs the self-test.
+    /// Starts the workers, waits for the first, and measures what it can do.
     pub async fn start(
         config: EngineConfig,
         cancel: CancellationToken,
     ) -> Result<Engine, EngineError> {
+        let limits = Limits::of(&config);
+        let spawner = spawner::Spawner::start(&config, limits.memory_per_worker)
+            .map_err(|source| spawn_error(&config, source))?;
+        let cancel = cancel.child_token();
+        let stop = Arc::new(cancel.clone().drop_guard());
+        let (first, device) = slot::start_first(&spawner)
+            .await
+            .map_err(|error| match error {
+                worker::StartError::Spawn(source) => spawn_error(&config, source),
+                error => EngineError::NotReady(error.to_string()),
+            })?;
+        let (queue, attempts) = mpsc::channel(limits.workers * QUEUED_PER_WORKER);
         let shared = Arc::new(Shared {
+            limits,
             cancel,
-            device: DeviceStatus::Cpu,
-            capacity: config.capacity.unwrap_or(1),
+            tracker: TaskTracker::new(),
+            spawner,
+            queue,
+            attempts: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            capacity: Mutex::new(Capacity::fixed(usize::from(device.is_usable()))),
+            device,
+            quarantine: Mutex::default(),
+            pids: Mutex::default(),
+            config,
         });
-        Ok(Engine { shared })
+        slot::start_all(&shared, first, attempts);
+        let engine = Engine { shared, stop };
+        engine.measure().await?;
+        Ok(engine)
+    }
+
+    /// Finds out how many sessions to advertise.
+    async fn measure(&self) -> Result<(), EngineError> {
+        let shared = &self.shared;
+        let capacity = if !shared.device.is_usable() {
+            Capacity::fixed(0)
+        } else if let Some(sessions) = shared.config.capacity {
+            Capacity::fixed(sessions)
+        } else {
+            let speed = selftest::speed(self).await.map_err(EngineError::SelfTest)?;
+            Capacity::measured(speed)
+        };
+        tracing::info!(
+            capacity = capacity.sessions(),
+            workers = shared.limits.workers,
+            threads = shared.limits.threads,
+            memory_per_worker = shared.limits.memory_per_worker,
+            "engine ready"
+        );
+        *lock(&shared.capacity) = capacity;
+        Ok(())
     }
 
     /// Transcodes a segment. Dropping the future cancels the job.
     pub async fn transcode(&self, job: TranscodeJob) -> Result<Transcoded, JobError> {
-        crate::profile::validate_all(&job.profiles)?;
-        Err(JobError::stopped())
+        profile::validate_all(&job.profiles)?;
+        if let DeviceStatus::Unusable { reason } = &self.shared.device {
+            return Err(JobError::new(Kind::Transcode, reason.as_str()));
+        }
+        let deadline = Instant::now() + job.deadline;
+        lock(&self.shared.quarantine).check(&job.stream, Instant::now())?;
+        let started = Instant::now();
+        let source = SealedSource::new(job.source).await?;
+        let work = Work::Transcode(TranscodeWork {
+            profiles: job.profiles,
+            metadata: job.metadata,
+            clip: job.clip,
+            threads: 0,
+            cpu_seconds: 0,
+        });
+        let finished = self.run(work, Some(source), deadline, &job.stream).await?;
+        lock(&self.shared.capacity).record(
+            job.duration,
+            started.elapsed(),
+            self.shared.running.load(Ordering::Relaxed) + 1,
+        );
+        match finished.outcome {
+            Outcome::Transcoded(counts) => attempt::transcoded(counts, finished.outputs),
+            Outcome::Probed(_) | Outcome::SandboxChecked(_) => Err(unexpected()),
+        }
     }
 
     /// Tells what a segment holds.
-    pub async fn probe(&self, _source: Bytes) -> Result<Probe, JobError> {
-        Err(JobError::stopped())
+    pub async fn probe(&self, source: Bytes) -> Result<Probe, JobError> {
+        let deadline = Instant::now() + SHORT_DEADLINE;
+        let source = SealedSource::new(source).await?;
+        let finished = self.run(Work::Probe, Some(source), deadline, "").await?;
+        match finished.outcome {
+            Outcome::Probed(probe) => Ok(probe),
+            Outcome::Transcoded(_) | Outcome::SandboxChecked(_) => Err(unexpected()),
+        }
+    }
+
+    /// Lets a worker try what its sandbox must refuse, and tells what happened.
+    pub async fn check_sandbox(&self) -> Result<Vec<SandboxAttempt>, JobError> {
+        let deadline = Instant::now() + SHORT_DEADLINE;
+        let finished = self.run(Work::CheckSandbox, None, deadline, "").await?;
+        match finished.outcome {
+            Outcome::SandboxChecked(attempts) => Ok(attempts),
+            Outcome::Transcoded(_) | Outcome::Probed(_) => Err(unexpected()),
+        }
+    }
+
+    /// Runs work, twice if the first worker dies of it.
+    async fn run(
+        &self,
+        work: Work,
+        source: Option<SealedSource>,
+        deadline: Instant,
+        stream: &str,
+    ) -> Result<Finished, JobError> {
+        let mut last = JobError::new(Kind::WorkerDied, "the worker died");
+        for number in 1..=ATTEMPTS {
+            let (reply, ended) = oneshot::channel();
+            let attempt = Attempt {
+                id: self.shared.attempts.fetch_add(1, Ordering::Relaxed),
+                work: work.clone(),
+                source: source.clone(),
+                deadline,
+                reply,
+            };
+            self.shared
+                .queue
+                .try_send(attempt)
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => {
+                        JobError::new(Kind::Busy, "TranscoderBusy")
+                    }
+                    mpsc::error::TrySendError::Closed(_) => JobError::stopped(),
+                })?;
+            match ended.await.unwrap_or(Ended::Stopped) {
+                Ended::Finished(finished) => return Ok(finished),
+                Ended::Failed(error) => return Err(error),
+                Ended::Stopped => return Err(JobError::stopped()),
+                Ended::WorkerLost { at_fault, reason } => {
+                    tracing::warn!(stream, attempt = number, reason, "a worker was lost");
+                    if at_fault {
+                        lock(&self.shared.quarantine).record(stream, Instant::now())?;
+                    }
+                    last = JobError::new(Kind::WorkerDied, format!("the worker died: {reason}"));
+                }
+            }
+        }
+        Err(last)
     }
 
     /// Sessions at once; 0 while the device is unusable.
     pub fn capacity(&self) -> usize {
-        self.shared.capacity
+        lock(&self.shared.capacity).sessions()
     }
 
     /// What became of the device asked for.
@@ -70,8 +251,37 @@ impl Engine {
         self.shared.device.clone()
     }
 
+    /// Worker processes, so jobs at once.
+    pub fn workers(&self) -> usize {
+        self.shared.limits.workers
+    }
+
+    /// Process ids of the workers that are ready now, for whoever measures or debugs them.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        lock(&self.shared.pids).iter().copied().collect()
+    }
+
     /// Kills and reaps the workers; jobs still running end with `TranscoderStopped`.
     pub async fn stop(self) {
         self.shared.cancel.cancel();
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
+        drop(self.stop);
     }
+}
+
+fn spawn_error(config: &EngineConfig, source: std::io::Error) -> EngineError {
+    EngineError::Spawn {
+        program: config.program.display().to_string(),
+        source,
+    }
+}
+
+fn unexpected() -> JobError {
+    JobError::new(Kind::Transcode, "the worker answered another question")
+}
+
+/// Never held across an await; a panic inside leaves plain numbers behind, which stay usable.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

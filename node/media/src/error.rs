@@ -91,7 +91,8 @@ impl JobError {
         }
     }
 
-    pub(crate) fn stopped() -> Self {
+    /// The engine is stopping, or nobody wants the result any more.
+    pub fn stopped() -> Self {
         Self::new(Kind::Stopped, "TranscoderStopped")
     }
 

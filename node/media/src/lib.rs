@@ -9,11 +9,13 @@
 //! - [`error`]: failures, with the texts that go-livepeer peers match on
 //! - [`config`]: how an engine is set up, and what became of its device
 //! - [`engine`]: the supervisor
+//! - [`message`]: what passes between supervisor and worker
 
 pub mod config;
 pub mod engine;
 pub mod error;
 pub mod job;
+pub mod message;
 pub mod profile;
 
 pub use config::{Device, DeviceStatus, EngineConfig};

@@ -1,0 +1,288 @@
+//! From a profile and a source to filters and encoder settings. Pure.
+//!
+//! The rules are lpms's (`ffmpeg/ffmpeg.go`), since gateways compare sizes, counts and names:
+//! the larger side of the profile goes to the larger side of the source; bit rate, maximum rate
+//! and rate buffer are one number; the first frame of a segment is a keyframe.
+
+use std::time::Duration;
+
+use livepeer_ffmpeg::{EncoderSettings, Rational};
+use livepeer_media::{Gop, H264Profile, Profile};
+
+/// Smallest and largest width and height of H.264 renditions, from NVIDIA's encoders; lpms
+/// applies them to software too, so that any transcoder answers with the same size.
+const WIDTHS: (u32, u32) = (146, 4096);
+const HEIGHTS: (u32, u32) = (50, 4096);
+
+/// Frames between keyframes when the profile does not say: x264's default, here made explicit.
+const DEFAULT_GOP_FRAMES: u64 = 250;
+
+/// x264's "infinite": keyframes come where they are asked for and nowhere else, so that they
+/// are aligned across renditions. A scene cut then becomes an I frame that is no keyframe.
+const KEYINT_INFINITE: i32 = 1 << 30;
+
+/// Width and height of a rendition of a source of size `source`.
+pub(crate) fn rendition_size(source: (u32, u32), target: (u32, u32)) -> (u32, u32) {
+    let wanted = target
+        .0
+        .clamp(WIDTHS.0, WIDTHS.1)
+        .max(target.1.clamp(HEIGHTS.0, HEIGHTS.1))
+        & !1;
+    let landscape = source.0 >= source.1;
+    let (long, short, least) = if landscape {
+        (source.0, source.1, HEIGHTS.0)
+    } else {
+        (source.1, source.0, WIDTHS.0)
+    };
+    let mut size = (wanted, nearest_even(wanted, short, long));
+    if size.1 < least {
+        size = (nearest_even(least, long, short), least);
+    }
+    if landscape { size } else { (size.1, size.0) }
+}
+
+/// `value * numerator / denominator`, to the nearest even number.
+fn nearest_even(value: u32, numerator: u32, denominator: u32) -> u32 {
+    let halves = u64::from(value) * u64::from(numerator);
+    let denominator = u64::from(denominator.max(1)) * 2;
+    u32::try_from((halves + denominator / 2) / denominator * 2).unwrap_or(u32::MAX)
+}
+
+/// Where frames are and who encodes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Decode, scale and encode on the CPU.
+    Cpu,
+    /// All three on the device.
+    Nvenc,
+    /// Decode and scale on the device, encode on the CPU: cards without an encoder.
+    CudaToCpu,
+}
+
+/// Filters from a decoded frame to what the encoder takes.
+pub(crate) fn filters(profile: &Profile, size: (u32, u32), route: Route) -> String {
+    let (width, height) = size;
+    let mut chain = match route {
+        Route::Cpu => format!("scale=w={width}:h={height}:flags=bicubic"),
+        Route::Nvenc | Route::CudaToCpu => {
+            format!("scale_cuda=w={width}:h={height}:format=yuv420p:interp_algo=bicubic")
+        }
+    };
+    match route {
+        Route::Cpu => chain.push_str(",format=yuv420p"),
+        Route::Nvenc => {}
+        Route::CudaToCpu => chain.push_str(",hwdownload,format=yuv420p"),
+    }
+    if profile.fps > 0 {
+        // After scaling on purpose: repeated frames are not scaled again.
+        chain.push_str(&format!(",fps={}/{}", profile.fps, profile.fps_den));
+    }
+    chain
+}
+
+/// When the encoder is asked for a keyframe, apart from the first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyframes {
+    EveryFrame,
+    EveryFrames(u64),
+    /// By time, where frames may come at any rate.
+    Every(Duration),
+}
+
+pub(crate) fn keyframes(profile: &Profile) -> Keyframes {
+    match profile.gop {
+        Gop::Intra => Keyframes::EveryFrame,
+        Gop::Every(gop) if gop.is_zero() => Keyframes::EveryFrames(DEFAULT_GOP_FRAMES),
+        Gop::Every(gop) if profile.fps > 0 => {
+            // lpms forgets the denominator here (2 s at 30000/1001 became 60000 frames).
+            let frames = gop.as_millis() * u128::from(profile.fps)
+                / (u128::from(profile.fps_den.max(1)) * 1000);
+            Keyframes::EveryFrames(u64::try_from(frames).unwrap_or(u64::MAX).max(1))
+        }
+        Gop::Every(gop) => Keyframes::Every(gop),
+        Gop::Default => Keyframes::EveryFrames(DEFAULT_GOP_FRAMES),
+    }
+}
+
+/// Settings of the encoder of a rendition.
+pub(crate) fn encoder(
+    profile: &Profile,
+    source_rate: Rational,
+    threads: u32,
+    global_header: bool,
+    route: Route,
+) -> EncoderSettings {
+    let frame_rate = frame_rate(profile, source_rate);
+    let bit_rate = i64::from(profile.bitrate);
+    let mut options = vec![
+        ("preset", "medium".to_owned()),
+        ("forced-idr", "1".to_owned()),
+    ];
+    if let Some(name) = profile_name(profile.h264_profile) {
+        options.push(("profile", name.to_owned()));
+    }
+    let intra = profile.gop == Gop::Intra;
+    let (codec, gop, keyint_min) = match route {
+        Route::Nvenc => (
+            "h264_nvenc",
+            Some(if intra { 0 } else { i32::MAX / 2 }),
+            None,
+        ),
+        Route::Cpu | Route::CudaToCpu if intra => ("libx264", Some(1), None),
+        Route::Cpu | Route::CudaToCpu => ("libx264", Some(KEYINT_INFINITE), Some(KEYINT_INFINITE)),
+    };
+    if profile.quality > 0 {
+        match route {
+            Route::Nvenc => {
+                options.push(("cq", profile.quality.saturating_add(7).min(51).to_string()))
+            }
+            Route::Cpu | Route::CudaToCpu => {
+                options.push(("crf", profile.quality.min(51).to_string()))
+            }
+        }
+    }
+    EncoderSettings {
+        codec,
+        frame_rate,
+        bit_rate,
+        max_rate: bit_rate,
+        gop,
+        keyint_min,
+        max_b_frames: b_frames(profile, route),
+        threads,
+        global_header,
+        options,
+    }
+}
+
+/// Frames per second that the encoder is told to expect.
+pub(crate) fn frame_rate(profile: &Profile, source_rate: Rational) -> Rational {
+    if profile.fps > 0 {
+        let part = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        Rational::new(part(profile.fps), part(profile.fps_den))
+    } else if source_rate.is_positive() {
+        source_rate
+    } else {
+        // Only rate control looks at it when frames carry their own times.
+        Rational::new(30, 1)
+    }
+}
+
+fn profile_name(profile: H264Profile) -> Option<&'static str> {
+    match profile {
+        H264Profile::Default => None,
+        H264Profile::Baseline => Some("baseline"),
+        H264Profile::Main => Some("main"),
+        H264Profile::High | H264Profile::ConstrainedHigh => Some("high"),
+    }
+}
+
+fn b_frames(profile: &Profile, route: Route) -> i32 {
+    if profile.gop == Gop::Intra {
+        return 0;
+    }
+    match (profile.h264_profile, route) {
+        (H264Profile::Baseline | H264Profile::ConstrainedHigh, _) => 0,
+        (_, Route::Nvenc) if profile.fps == 0 => 0,
+        (H264Profile::Default, Route::Nvenc) => 0,
+        (H264Profile::Default | H264Profile::Main | H264Profile::High, _) => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile::preset("P240p30fps16x9").unwrap()
+    }
+
+    #[test]
+    fn sizes_are_those_of_lpms_for_its_own_table() {
+        // lpms ffmpeg_test.go, TestTranscoder_Resolution: source, target, rendition.
+        let table = [
+            ((150, 200), (0, 250), (188, 250)),
+            ((200, 300), (0, 427), (284, 426)),
+            ((200, 300), (426, 0), (284, 426)),
+            ((123, 456), (0, 426), (146, 542)),
+            ((200, 300), (0, 428), (286, 428)),
+            ((400, 456), (0, 40), (146, 166)),
+            ((456, 123), (426, 0), (426, 114)),
+            ((456, 123), (0, 301), (300, 80)),
+            ((456, 400), (100, 0), (146, 128)),
+            ((500, 100), (0, 200), (250, 50)),
+            ((456, 120), (0, 400), (400, 106)),
+            ((123, 123), (426, 0), (426, 426)),
+        ];
+        for (source, target, expected) in table {
+            assert_eq!(
+                rendition_size(source, target),
+                expected,
+                "{source:?} to {target:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_portrait_source_turns_the_profile_round() {
+        assert_eq!(rendition_size((720, 1280), (640, 360)), (360, 640));
+    }
+
+    #[test]
+    fn the_frame_rate_filter_comes_after_scaling() {
+        let profile = Profile {
+            fps: 30000,
+            fps_den: 1001,
+            ..profile()
+        };
+        assert_eq!(
+            filters(&profile, (426, 240), Route::Cpu),
+            "scale=w=426:h=240:flags=bicubic,format=yuv420p,fps=30000/1001"
+        );
+    }
+
+    #[test]
+    fn passthrough_has_no_frame_rate_filter() {
+        let profile = Profile {
+            fps: 0,
+            ..profile()
+        };
+        assert!(!filters(&profile, (426, 240), Route::Cpu).contains("fps"));
+    }
+
+    #[test]
+    fn a_gop_in_seconds_counts_frames_with_the_denominator() {
+        let profile = Profile {
+            fps: 30000,
+            fps_den: 1001,
+            gop: Gop::Every(Duration::from_secs(2)),
+            ..profile()
+        };
+        assert_eq!(keyframes(&profile), Keyframes::EveryFrames(59));
+    }
+
+    #[test]
+    fn rate_and_buffer_are_the_profiles_bit_rate() {
+        let settings = encoder(&profile(), Rational::new(25, 1), 1, false, Route::Cpu);
+        assert_eq!((settings.bit_rate, settings.max_rate), (600_000, 600_000));
+        assert_eq!(settings.frame_rate, Rational::new(30, 1));
+    }
+
+    #[test]
+    fn baseline_and_constrained_high_have_no_b_frames() {
+        for (h264_profile, expected) in [
+            (H264Profile::Default, 3),
+            (H264Profile::Baseline, 0),
+            (H264Profile::Main, 3),
+            (H264Profile::High, 3),
+            (H264Profile::ConstrainedHigh, 0),
+        ] {
+            let profile = Profile {
+                h264_profile,
+                ..profile()
+            };
+            let settings = encoder(&profile, Rational::new(25, 1), 1, false, Route::Cpu);
+            assert_eq!(settings.max_b_frames, expected, "{h264_profile:?}");
+        }
+    }
+}

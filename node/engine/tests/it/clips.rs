@@ -1,0 +1,131 @@
+//! Clips, made once by the `ffmpeg` program and kept between runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// One ffmpeg at a time: tests run side by side and may want the same clip.
+static MAKING: Mutex<()> = Mutex::new(());
+
+fn folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clips");
+    fs::create_dir_all(&folder).expect("a folder for clips");
+    folder
+}
+
+/// Bytes of the file that `ffmpeg ARGUMENTS file` writes.
+pub(crate) fn made(name: &str, arguments: &str) -> Vec<u8> {
+    let path = folder().join(name);
+    let guard = MAKING.lock().expect("no test panics while it makes a clip");
+    if !path.exists() {
+        let unfinished = folder().join(format!("new-{name}"));
+        run("ffmpeg", arguments, &unfinished);
+        fs::rename(&unfinished, &path).expect("the clip gets its name");
+    }
+    drop(guard);
+    fs::read(path).expect("the clip was made")
+}
+
+fn run(program: &str, arguments: &str, path: &Path) {
+    let output = Command::new(program)
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"])
+        .args(arguments.split_whitespace())
+        .arg(path)
+        .output()
+        .expect("ffmpeg is installed");
+    assert!(
+        output.status.success(),
+        "{arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+const X264: &str = "-c:v libx264 -preset veryfast -bf 2 -g 50 -keyint_min 50 -sc_threshold 0 \
+    -pix_fmt yuv420p -threads 1";
+
+/// Two seconds, 640x360, 25 fps, B-frames, AAC: a plain segment.
+pub(crate) fn plain() -> Vec<u8> {
+    made(
+        "plain.ts",
+        &format!(
+            "-f lavfi -i testsrc2=size=640x360:rate=25 -f lavfi -i sine=frequency=440:sample_rate=48000 \
+             -t 2 {X264} -c:a aac -f mpegts"
+        ),
+    )
+}
+
+/// Six seconds of the same cut into three segments, as a segmenter cuts a stream.
+pub(crate) fn segments() -> Vec<Vec<u8>> {
+    let last = folder().join("cut-2.ts");
+    let guard = MAKING.lock().expect("no test panics while it makes a clip");
+    if !last.exists() {
+        run(
+            "ffmpeg",
+            &format!(
+                "-f lavfi -i testsrc2=size=640x360:rate=25 -f lavfi -i sine=frequency=440:sample_rate=48000 \
+                 -t 6 {X264} -c:a aac -f segment -segment_time 2 -segment_format mpegts"
+            ),
+            &folder().join("cut-%d.ts"),
+        );
+    }
+    drop(guard);
+    (0..3)
+        .map(|number| fs::read(folder().join(format!("cut-{number}.ts"))).expect("three segments"))
+        .collect()
+}
+
+/// Two seconds of 60 fps video without audio.
+pub(crate) fn sixty() -> Vec<u8> {
+    made(
+        "sixty.ts",
+        &format!("-f lavfi -i testsrc2=size=640x360:rate=60 -t 2 {X264} -f mpegts"),
+    )
+}
+
+/// The plain segment as MP4.
+pub(crate) fn mp4() -> Vec<u8> {
+    made(
+        "plain.mp4",
+        &format!(
+            "-f lavfi -i testsrc2=size=640x360:rate=25 -f lavfi -i sine=frequency=440:sample_rate=48000 \
+             -t 2 {X264} -c:a aac -f mp4"
+        ),
+    )
+}
+
+/// Audio alone.
+pub(crate) fn audio_only() -> Vec<u8> {
+    made(
+        "audio.ts",
+        "-f lavfi -i sine=frequency=440:sample_rate=48000 -t 2 -c:a aac -f mpegts",
+    )
+}
+
+/// The second half of a GOP: pictures, but no keyframe.
+pub(crate) fn no_keyframe() -> Vec<u8> {
+    made(
+        "no-keyframe.ts",
+        &format!(
+            "-f lavfi -i testsrc2=size=640x360:rate=25 -t 2 {X264} \
+             -bsf:v noise=drop='key' -f mpegts"
+        ),
+    )
+}
+
+/// HEVC, VP9 and others are not what this makes: a codec that no transcoder takes.
+pub(crate) fn mpeg2() -> Vec<u8> {
+    made(
+        "mpeg2.ts",
+        "-f lavfi -i testsrc2=size=320x240:rate=25 -t 1 -c:v mpeg2video -threads 1 -f mpegts",
+    )
+}
+
+/// Long enough that a job can be caught while it runs.
+pub(crate) fn heavy() -> Vec<u8> {
+    made(
+        "heavy.ts",
+        "-f lavfi -i testsrc2=size=1280x720:rate=30 -t 8 -c:v libx264 -preset ultrafast \
+         -pix_fmt yuv420p -threads 1 -f mpegts",
+    )
+}
