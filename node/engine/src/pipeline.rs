@@ -33,9 +33,10 @@ const QUEUED_ITEMS: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     cancelled: AtomicBool,
-    /// Video frames out of the decoder, for the runaway rule too.
+    /// Frames out of the decoder: the measure of the runaway rule.
     decoded: AtomicU64,
-    encoded: AtomicU64,
+    /// Steps of any stage, draining included.
+    steps: AtomicU64,
 }
 
 impl Control {
@@ -45,7 +46,11 @@ impl Control {
 
     /// A number that grows while the job moves.
     pub(crate) fn progress(&self) -> u64 {
-        self.decoded.load(Ordering::Relaxed) + self.encoded.load(Ordering::Relaxed)
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     fn check(&self) -> Result<(), JobError> {

@@ -277,14 +277,14 @@ impl<'a> Rendition<'a> {
                 .is_some_and(|keyframes| keyframes.is_due(pts));
             self.filtered.set_keyframe(due);
             chain.encoder.send(&self.filtered).map_err(fault)?;
-            self.task.control.encoded.fetch_add(1, Ordering::Relaxed);
+            self.task.control.step();
             self.frames += 1;
             self.pixels += u64::from(chain.encoder.width()) * u64::from(chain.encoder.height());
             let decoded = self.task.control.decoded.load(Ordering::Relaxed);
             if self.frames > decoded.saturating_mul(RUNAWAY_FACTOR) {
                 return Err(JobError::input("Encoded frames runaway"));
             }
-            write_encoded(chain, &mut self.encoded, &mut self.muxer)?;
+            write_encoded(chain, &mut self.encoded, &mut self.muxer, self.task.control)?;
         }
     }
 
@@ -296,7 +296,12 @@ impl<'a> Rendition<'a> {
         self.encode_filtered()?;
         if let Some(mut chain) = self.chain.take() {
             chain.encoder.finish().map_err(fault)?;
-            write_encoded(&mut chain, &mut self.encoded, &mut self.muxer)?;
+            write_encoded(
+                &mut chain,
+                &mut self.encoded,
+                &mut self.muxer,
+                self.task.control,
+            )?;
         }
         Ok(())
     }
@@ -318,6 +323,7 @@ fn write_encoded(
     chain: &mut Chain,
     packet: &mut Packet,
     muxer: &mut Option<Muxer>,
+    control: &Control,
 ) -> Result<(), JobError> {
     let Some(Muxer::Open(streams)) = muxer else {
         return Ok(());
@@ -325,6 +331,8 @@ fn write_encoded(
     let to = streams.output.time_base(streams.video).map_err(fault)?;
     let from = chain.encoder.time_base();
     while chain.encoder.receive(packet).map_err(fault)? == Received::Ready {
+        control.check()?;
+        control.step();
         packet.rescale(from, to);
         let (dts, pts) = streams.video_dts.next(packet.dts(), packet.pts());
         packet.set_dts(dts);

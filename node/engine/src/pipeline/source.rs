@@ -225,6 +225,7 @@ impl Feed<'_> {
         self.decoded.frames += 1;
         self.decoded.pixels += u64::from(self.frame.width()) * u64::from(self.frame.height());
         self.control.decoded.fetch_add(1, Ordering::Relaxed);
+        self.control.step();
         let pts = match self.clip {
             None => pts,
             Some(clip) => {

@@ -122,10 +122,10 @@ pub(crate) fn mpeg2() -> Vec<u8> {
 }
 
 /// Long enough that a job can be caught while it runs.
-pub(crate) fn heavy() -> Vec<u8> {
+pub(crate) fn long() -> Vec<u8> {
     made(
-        "heavy.ts",
-        "-f lavfi -i testsrc2=size=1280x720:rate=30 -t 8 -c:v libx264 -preset ultrafast \
+        "long.ts",
+        "-f lavfi -i testsrc2=size=640x360:rate=30 -t 6 -c:v libx264 -preset ultrafast \
          -pix_fmt yuv420p -threads 1 -f mpegts",
     )
 }

@@ -53,6 +53,7 @@ fn job(source: &[u8], profiles: Vec<Profile>) -> TranscodeJob {
         duration: Duration::from_secs(2),
         metadata: "Livepeer Transcoder test (offchain)".to_owned(),
         clip: None,
-        deadline: Duration::from_secs(60),
+        // Many tests share the machine.
+        deadline: Duration::from_secs(240),
     }
 }

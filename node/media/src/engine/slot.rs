@@ -44,6 +44,7 @@ pub(super) async fn start_first(spawner: &Spawner) -> Result<(Worker, DeviceStat
 /// Starts every slot; the first one has its worker already.
 pub(super) fn start_all(shared: &Arc<Shared>, first: Worker, attempts: mpsc::Receiver<Attempt>) {
     let attempts = Arc::new(Mutex::new(attempts));
+    lock(&shared.pids).insert(first.pid());
     let mut first = Some(first);
     for number in 0..shared.limits.workers {
         let slot = Slot {
@@ -227,12 +228,14 @@ impl Slot {
         let mut memory = interval(MEMORY_EVERY);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut moved = Instant::now();
+        let mut used = worker.cpu_time();
         loop {
             tokio::select! {
                 biased;
                 event = worker.next() => match event {
                     Event::Said(Reply::Progress { attempt, .. }) if attempt == id => {
                         moved = Instant::now();
+                        used = worker.cpu_time();
                     }
                     Event::Said(Reply::Done { attempt, outcome }) if attempt == id => {
                         return Watched::Done(outcome);
@@ -248,7 +251,12 @@ impl Slot {
                 () = sleep_until(deadline) => return Watched::Late,
                 () = sleep_until(moved + STALL) => {
                     let reason = format!("no progress for {STALL:?}");
-                    return Watched::Lost { at_fault: true, reason };
+                    // A stopped or starved process is no fault of its job; one that spins is.
+                    let at_fault = match (used, worker.cpu_time()) {
+                        (Some(before), Some(now)) => now.saturating_sub(before) > STALL / 2,
+                        _ => false,
+                    };
+                    return Watched::Lost { at_fault, reason };
                 }
                 _ = memory.tick() => {
                     let limit = self.shared.limits.memory_per_worker;

@@ -132,6 +132,17 @@ impl Worker {
         Some(pages * page)
     }
 
+    /// CPU time used so far, if the process still is.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The name before may hold anything; user and system time are fields 14 and 15.
+        let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
+        let user: u64 = fields.next()?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let ticks = rustix::param::clock_ticks_per_second();
+        Some(Duration::from_millis((user + system) * 1000 / ticks.max(1)))
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
