@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The test bench: a real Kubernetes on this machine, as a library for the end-to-end tests
+//! and as the commands of `main.rs`.
+
+pub mod cluster;
+pub mod namespace;

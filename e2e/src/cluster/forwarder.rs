@@ -1,0 +1,137 @@
+//! Forwards ports of 127.0.0.1 to addresses inside the cluster's network namespace.
+//!
+//! A socket belongs to the namespace that it was made in. So one thread moves into the
+//! cluster's, with a runtime of its own, and makes the outgoing connections; the listeners
+//! were made before, outside. NodePorts cannot do this: kube-proxy's nftables mode has none
+//! on loopback.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsFd as _;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::paths;
+
+/// Forwards waiting for the thread to take them up; it does so at once.
+const QUEUE: usize = 16;
+/// Connections of one forward; a bound so that a test that leaks them notices.
+const CONNECTIONS: usize = 4096;
+
+struct Forward {
+    listener: StdListener,
+    target: SocketAddr,
+    cancel: CancellationToken,
+}
+
+/// The thread inside the cluster's network namespace, and the way to it.
+pub(crate) struct Forwarder {
+    forwards: mpsc::Sender<Forward>,
+}
+
+impl Forwarder {
+    /// Starts the thread; it ends when the forwarder is dropped.
+    pub(crate) fn start() -> Result<Self> {
+        let namespace = File::open(paths::net_namespace())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (forwards, queue) = mpsc::channel(QUEUE);
+        let (entered, entering) = std::sync::mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("forwarder".to_owned())
+            .spawn(move || {
+                let moved =
+                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+                let inside = moved.is_ok();
+                entered.send(moved).ok();
+                if inside {
+                    runtime.block_on(serve(queue));
+                }
+            })?;
+        entering
+            .recv()
+            .context("the forwarder's thread ended")?
+            .context("cannot enter the cluster's network namespace")?;
+        Ok(Self { forwards })
+    }
+
+    /// Listens on 127.0.0.1 (port 0: any) and forwards to `target` until cancelled.
+    pub(crate) async fn forward(
+        &self,
+        port: u16,
+        target: SocketAddr,
+        cancel: CancellationToken,
+    ) -> Result<SocketAddr> {
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let forward = Forward {
+            listener,
+            target,
+            cancel,
+        };
+        if self.forwards.send(forward).await.is_err() {
+            anyhow::bail!("the forwarder's thread ended");
+        }
+        Ok(address)
+    }
+}
+
+async fn serve(mut queue: mpsc::Receiver<Forward>) {
+    let mut forwards = JoinSet::new();
+    loop {
+        tokio::select! {
+            next = queue.recv() => match next {
+                Some(forward) => { forwards.spawn(accept(forward)); }
+                None => break,
+            },
+            Some(_) = forwards.join_next() => {}
+        }
+    }
+}
+
+async fn accept(forward: Forward) {
+    let Forward {
+        listener,
+        target,
+        cancel,
+    } = forward;
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
+                if let Ok((client, _)) = accepted {
+                    connections.spawn(copy(client, target));
+                }
+            }
+        }
+    }
+}
+
+/// One connection. A target that refuses shows as a connection that closes at once.
+async fn copy(mut client: TcpStream, target: SocketAddr) {
+    client.set_nodelay(true).ok();
+    match TcpStream::connect(target).await {
+        Ok(mut server) => {
+            server.set_nodelay(true).ok();
+            tokio::io::copy_bidirectional(&mut client, &mut server)
+                .await
+                .ok();
+        }
+        Err(error) => tracing::debug!(%target, %error, "cannot forward"),
+    }
+}

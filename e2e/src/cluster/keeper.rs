@@ -1,0 +1,184 @@
+//! The long-lived process of a cluster: it owns the programs, the forwards, the provisioner
+//! and the device plugin, and takes requests on the control socket.
+//!
+//! A cluster is up as long as its keeper is. When the keeper stops it stops the programs; what
+//! it could not, `sweep` removes.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use rustix::process::Signal;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::control::{self, Reply, Request};
+use super::daemons::{API_SERVER, Daemon, Daemons};
+use super::forwarder::Forwarder;
+use super::{addons, client, config, gpus, health, namespaces, paths, pki, provisioner};
+
+/// Requests that may wait for the loop; each asker waits for its reply, so few are enough.
+const QUEUE: usize = 16;
+/// From nothing to a ready node. A loaded machine of two cores took 25 seconds.
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(180);
+/// A program asked to stop at the end gets no more than this.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+struct Asked {
+    request: Request,
+    reply: oneshot::Sender<Reply>,
+    /// Cancelled when the asker closes its connection.
+    gone: CancellationToken,
+}
+
+struct Keeper {
+    daemons: Daemons,
+    forwarder: Forwarder,
+    healthy_gpus: watch::Sender<usize>,
+    client: Client,
+}
+
+/// Builds the cluster and keeps it until cancelled.
+pub async fn run(cancel: CancellationToken) -> Result<()> {
+    namespaces::create().await?;
+    pki::create()?;
+    config::create()?;
+    std::fs::create_dir_all(paths::state("logs"))?;
+    let mut daemons = Daemons::default();
+    let started = tokio::select! {
+        started = start(&mut daemons) => started,
+        () = cancel.cancelled() => Err(anyhow::anyhow!("stopped while starting")),
+    };
+    let served = match started {
+        Ok((forwarder, client)) => serve(&mut daemons, forwarder, client, &cancel).await,
+        Err(error) => Err(error),
+    };
+    for daemon in Daemon::ALL.into_iter().rev() {
+        daemons.stop(daemon, STOP_GRACE).await?;
+    }
+    served
+}
+
+/// Starts the programs in order, each when what it needs is there.
+async fn start(daemons: &mut Daemons) -> Result<(Forwarder, Client)> {
+    let deadline = Instant::now() + START_DEADLINE;
+    let forwarder = Forwarder::start()?;
+    let api = forwarder
+        .forward(0, API_SERVER, CancellationToken::new())
+        .await?;
+    config::write_kubeconfig(&paths::kubeconfig(), "admin", &format!("https://{api}"))?;
+    for daemon in [Daemon::Etcd, Daemon::Containerd, Daemon::KubeApiserver] {
+        daemons.start(daemon)?;
+    }
+    let client = client::connect().await?;
+    health::until(deadline, "the API server", || health::api_server(&client)).await?;
+    addons::apply(&client).await?;
+    health::until(deadline, "containerd", health::containerd).await?;
+    addons::load_pause_image().await?;
+    for daemon in [
+        Daemon::KubeControllerManager,
+        Daemon::KubeScheduler,
+        Daemon::Coredns,
+        Daemon::Kubelet,
+        Daemon::KubeProxy,
+    ] {
+        daemons.start(daemon)?;
+    }
+    Ok((forwarder, client))
+}
+
+/// Runs the in-process parts and answers requests until cancelled.
+async fn serve(
+    daemons: &mut Daemons,
+    forwarder: Forwarder,
+    client: Client,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let (healthy_gpus, healthy) = watch::channel(gpus::GPUS);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(gpus::run(healthy, cancel.clone()));
+    tasks.spawn(provisioner::run(client.clone(), cancel.clone()));
+    let (asked, mut asking) = mpsc::channel(QUEUE);
+    let listener = UnixListener::bind(paths::control_socket())?;
+    let mut keeper = Keeper {
+        daemons: std::mem::take(daemons),
+        forwarder,
+        healthy_gpus,
+        client,
+    };
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => {
+                let (stream, _) = accepted?;
+                tasks.spawn(converse(stream, asked.clone()));
+            }
+            Some(Asked { request, reply, gone }) = asking.recv() => {
+                let answer = keeper.answer(request, gone).await;
+                reply.send(answer.unwrap_or_else(|error| Reply::Failed {
+                    message: format!("{error:#}"),
+                })).ok();
+            }
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+    tasks.shutdown().await;
+    *daemons = keeper.daemons;
+    Ok(())
+}
+
+/// One connection: a request, its reply, and then the wait for the asker to go.
+async fn converse(mut stream: UnixStream, asked: mpsc::Sender<Asked>) {
+    let Ok(Some(request)) = control::receive(&mut stream).await else {
+        return;
+    };
+    let (reply, replied) = oneshot::channel();
+    let gone = CancellationToken::new();
+    let _guard = gone.clone().drop_guard();
+    let question = Asked {
+        request,
+        reply,
+        gone,
+    };
+    if asked.send(question).await.is_err() {
+        return;
+    }
+    let Ok(reply) = replied.await else { return };
+    if control::send(&mut stream, &reply).await.is_ok() {
+        // Nothing more is sent: this returns when the asker closes its end.
+        control::receive::<Request>(&mut stream).await.ok();
+    }
+}
+
+impl Keeper {
+    async fn answer(&mut self, request: Request, gone: CancellationToken) -> Result<Reply> {
+        match request {
+            Request::Status => {
+                let ended = self.daemons.ended();
+                if !ended.is_empty() {
+                    bail!("ended by themselves: {}", ended.join(", "));
+                }
+                health::node(&self.client).await?;
+            }
+            Request::Forward { target, port, keep } => {
+                let cancel = if keep { CancellationToken::new() } else { gone };
+                let address = self.forwarder.forward(port, target, cancel).await?;
+                return Ok(Reply::Forwarded { address });
+            }
+            Request::Gpus { healthy } => {
+                self.healthy_gpus
+                    .send(healthy.min(gpus::GPUS))
+                    .context("the device plugin ended")?;
+            }
+            Request::Kill { daemon } => {
+                self.daemons.signal(daemon, Signal::KILL)?;
+                self.daemons.stop(daemon, STOP_GRACE).await?;
+            }
+            Request::Start { daemon } => self.daemons.start(daemon)?,
+        }
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,86 @@
+//! A namespace a test: made with Pod Security `restricted`, shown when the test fails, and
+//! removed either way.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, health};
+
+/// The controller manager makes the service account, without which no pod is admitted.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(20);
+/// Lines of each container's log that a failure shows.
+const LOG_LINES: &str = "--tail=60";
+
+/// Runs a test's body in a namespace of its own, whose name starts with `prefix`.
+pub async fn in_namespace<T, F, B>(cluster: &Cluster, prefix: &str, body: B) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+    B: FnOnce(String) -> F,
+{
+    let namespaces: Api<Namespace> = Api::all(cluster.client());
+    let wanted = serde_json::from_value(json!({
+        "metadata": {
+            "generateName": format!("{prefix}-"),
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
+        }
+    }))?;
+    let made = namespaces.create(&PostParams::default(), &wanted).await?;
+    let name = made.metadata.name.context("a namespace without a name")?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client(), &name);
+    health::until(
+        Instant::now() + ACCOUNT_DEADLINE,
+        "the service account",
+        || async { Ok(accounts.get("default").await?) },
+    )
+    .await?;
+
+    let outcome = body(name.clone()).await;
+    let outcome = match outcome {
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.context(diagnose(cluster, &name).await)),
+    };
+    namespaces
+        .delete(&name, &DeleteParams::background())
+        .await?;
+    outcome
+}
+
+/// What a person would look at: objects, events, logs.
+async fn diagnose(cluster: &Cluster, namespace: &str) -> String {
+    let mut text = format!("--- namespace {namespace} at the failure\n");
+    let pods = cluster
+        .kubectl(&["-n", namespace, "get", "pods", "-o", "name"])
+        .await
+        .unwrap_or_default();
+    let mut commands = vec![
+        vec!["-n", namespace, "get", "all,pvc,livepeer", "-o", "wide"],
+        vec!["-n", namespace, "get", "livepeer", "-o", "yaml"],
+        vec!["-n", namespace, "events"],
+    ];
+    for pod in pods.lines() {
+        commands.push(vec![
+            "-n",
+            namespace,
+            "logs",
+            pod,
+            "--all-containers",
+            "--prefix",
+            LOG_LINES,
+        ]);
+    }
+    for command in commands {
+        let shown = match cluster.kubectl(&command).await {
+            Ok(shown) => shown,
+            Err(error) => format!("{error:#}"),
+        };
+        text += &format!("$ kubectl {}\n{shown}\n", command.join(" "));
+    }
+    text
+}
