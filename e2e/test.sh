@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Every check of the project, in the order in which a mistake shows soonest. The same here and
+# in CI. Takes the cluster down at the end unless it was up before.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}/debug
+began=$SECONDS
+
+# step NAME COMMAND...: runs it and says how long it took.
+step() {
+    local name=$1 started=$SECONDS
+    shift
+    echo "== $name"
+    "$@"
+    echo "== $name: $((SECONDS - started)) s (total $((SECONDS - began)) s)"
+}
+
+licences() {
+    "$(e2e/setup/cargo-deny.sh)" --offline check --hide-inclusion-graph bans licenses sources
+}
+
+cluster_up() {
+    "$target/livepeer-e2e" cluster-status 2> /dev/null || was_down=true
+    "$target/livepeer-e2e" cluster-up
+}
+
+lint_charts() {
+    local helm=/var/lib/livepeer-e2e/tools/helm chart
+    for chart in charts/*/; do
+        "$helm" lint --strict "$chart"
+    done
+}
+
+was_down=false
+clean_up() {
+    if $was_down; then
+        "$target/livepeer-e2e" cluster-down > /dev/null 2>&1 || true
+    fi
+}
+trap clean_up EXIT
+
+step "packages" e2e/setup/packages.sh
+step "tools of the cluster" e2e/cluster/build-tools.sh
+step "format" cargo fmt --check
+step "licences, bans, sources" licences
+step "lints" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+step "documentation" env RUSTDOCFLAGS="-D warnings" \
+    cargo doc --locked --quiet --workspace --no-deps --document-private-items
+# Always the whole workspace, filtered by target: a selection of packages would select other
+# features of the dependencies, and compile them again.
+step "unit and integration tests" cargo test --locked --quiet --workspace --lib --bins --test it
+step "images" e2e/images.sh --sizes
+step "cluster" cluster_up
+step "images into the cluster" e2e/images.sh
+step "charts" lint_charts
+echo "== end-to-end tests"
+cargo test --locked --workspace --test e2e
