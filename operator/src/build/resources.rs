@@ -1,0 +1,153 @@
+//! Requests and limits of the node's container.
+//!
+//! Every pod has a memory limit: the engine sizes its workers from it, and the byte
+//! budget of bodies in flight follows from it. There is no default CPU limit: it would
+//! throttle an encoder in the middle of a segment.
+
+use std::collections::BTreeMap;
+
+use livepeer_settings::roles::DEFAULT_MAX_BUFFERED_BYTES;
+use serde_json::{Value, json};
+
+use crate::api::gpu::Gpu;
+use crate::api::pod_template::{PodTemplate, Resources};
+use crate::api::quantity::Quantity;
+
+/// What a pod gets where the person said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    pub cpu_request: &'static str,
+    pub memory_request: &'static str,
+    pub memory_limit: &'static str,
+}
+
+/// A role that moves segments: its memory holds bodies in flight, 300 MB each at worst.
+pub const RELAY: Defaults = Defaults {
+    cpu_request: "100m",
+    memory_request: "128Mi",
+    memory_limit: "2Gi",
+};
+
+/// A role with an engine: decoders and encoders of several renditions.
+pub const ENGINE: Defaults = Defaults {
+    cpu_request: "250m",
+    memory_request: "512Mi",
+    memory_limit: "4Gi",
+};
+
+/// Part of the memory limit that bodies in flight may take; the rest is the process,
+/// TLS buffers and what the allocator holds back.
+const BUFFERED_SHARE: u64 = 2;
+
+/// The container's `resources`.
+#[must_use]
+pub fn build(template: Option<&PodTemplate>, defaults: Defaults, gpu: Option<&Gpu>) -> Value {
+    let chosen = chosen(template);
+    let mut requests = chosen.requests;
+    let mut limits = chosen.limits;
+    limits
+        .entry("memory".to_owned())
+        .or_insert_with(|| quantity(defaults.memory_limit));
+    let memory_limit = limits["memory"].clone();
+    requests.entry("memory".to_owned()).or_insert_with(|| {
+        // a request above the limit would be refused
+        let wanted = quantity(defaults.memory_request);
+        if memory_limit.bytes() < wanted.bytes() {
+            memory_limit.clone()
+        } else {
+            wanted
+        }
+    });
+    if !requests.contains_key("cpu") && !limits.contains_key("cpu") {
+        requests.insert("cpu".to_owned(), quantity(defaults.cpu_request));
+    }
+    if let Some((resource, count)) = gpu.and_then(Gpu::resource) {
+        limits.insert(resource.to_owned(), Quantity(count.to_string()));
+        requests.insert(resource.to_owned(), Quantity(count.to_string()));
+    }
+    let mut resources = json!({"requests": texts(&requests), "limits": texts(&limits)});
+    if gpu.is_some_and(|gpu| gpu.claim_template_name.is_some()) {
+        resources["claims"] = json!([{"name": GPU_CLAIM}]);
+    }
+    resources
+}
+
+/// Name of the pod's claim when `gpu.claimTemplateName` is set.
+pub const GPU_CLAIM: &str = "gpu";
+
+/// Bytes that bodies in flight may take in a container with these resources.
+#[must_use]
+pub fn max_buffered_bytes(template: Option<&PodTemplate>, defaults: Defaults) -> u64 {
+    let limits = chosen(template).limits;
+    let limit = limits
+        .get("memory")
+        .cloned()
+        .unwrap_or_else(|| quantity(defaults.memory_limit));
+    limit.bytes().map_or(DEFAULT_MAX_BUFFERED_BYTES, |bytes| {
+        (bytes / BUFFERED_SHARE).min(DEFAULT_MAX_BUFFERED_BYTES)
+    })
+}
+
+fn chosen(template: Option<&PodTemplate>) -> Resources {
+    template
+        .and_then(|template| template.resources.clone())
+        .unwrap_or_default()
+}
+
+fn quantity(text: &str) -> Quantity {
+    Quantity(text.to_owned())
+}
+
+fn texts(quantities: &BTreeMap<String, Quantity>) -> BTreeMap<&str, &str> {
+    quantities
+        .iter()
+        .map(|(name, quantity)| (name.as_str(), quantity.0.as_str()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ENGINE, RELAY, build, max_buffered_bytes};
+    use crate::api::gpu::Gpu;
+    use crate::api::pod_template::PodTemplate;
+    use serde_json::{Value, json};
+
+    fn template(resources: Value) -> PodTemplate {
+        serde_json::from_value(json!({"resources": resources})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_has_requests_and_a_memory_limit_and_no_cpu_limit() {
+        let resources = build(None, ENGINE, None);
+        assert_eq!(
+            resources,
+            json!({"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}})
+        );
+    }
+
+    #[test]
+    fn what_the_person_set_stays_and_a_small_limit_lowers_the_default_request() {
+        let template = template(json!({"limits": {"memory": "64Mi", "cpu": 2}}));
+        assert_eq!(
+            build(Some(&template), RELAY, None),
+            json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi", "cpu": "2"}})
+        );
+    }
+
+    #[test]
+    fn a_gpu_is_asked_for_as_resource_or_as_claim() {
+        let gpu: Gpu = serde_json::from_value(json!({"count": 2})).unwrap();
+        let resources = build(None, ENGINE, Some(&gpu));
+        assert_eq!(resources["limits"]["nvidia.com/gpu"], "2");
+        let gpu: Gpu = serde_json::from_value(json!({"claimTemplateName": "t"})).unwrap();
+        let resources = build(None, ENGINE, Some(&gpu));
+        assert_eq!(resources["claims"], json!([{"name": "gpu"}]));
+        assert!(resources["limits"].get("nvidia.com/gpu").is_none());
+    }
+
+    #[test]
+    fn bodies_in_flight_take_at_most_half_of_the_memory() {
+        let template = template(json!({"limits": {"memory": "512Mi"}}));
+        assert_eq!(max_buffered_bytes(Some(&template), RELAY), 256 << 20);
+    }
+}

@@ -1,0 +1,200 @@
+//! Is a gateway doing its job? It is when its ingest answers and it can use at least
+//! one orchestrator.
+
+use k8s_openapi::api::core::v1::Service;
+
+use super::PORT;
+use super::fetch::Fetched;
+use crate::api::Gateway;
+use crate::api::exposure::ServiceType;
+use crate::apply::Owner;
+use crate::build::service;
+use crate::conditions::{Verdict, Verdicts};
+use crate::context::Context;
+use crate::kind::{Facts, ReconcileError};
+use crate::names::Component;
+use crate::observe::{self, PodReport, ask, rollout};
+use crate::reason::Reason;
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Observed {
+    pub pods: Vec<PodReport>,
+    pub service: Option<Service>,
+    /// `host:port` of its Service inside the cluster.
+    pub inside: String,
+    /// HTTP through that Service; not asked before a pod is ready.
+    pub answers: Option<Result<(), String>>,
+}
+
+pub async fn observe(
+    context: &Context,
+    owner: &Owner,
+    gateway: &Gateway,
+    pods: Vec<PodReport>,
+) -> Result<Observed, ReconcileError> {
+    let name = &owner.reference.name;
+    let inside = service::inside(Component::Gateway, name, &owner.namespace, PORT);
+    let answers = if pods.iter().any(|pod| pod.ready) {
+        Some(ask::http_answers(&context.http, &inside).await)
+    } else {
+        None
+    };
+    let service = match gateway.spec.exposure.service_type {
+        ServiceType::ClusterIP => None,
+        ServiceType::NodePort | ServiceType::LoadBalancer => {
+            observe::service(&context.client, &owner.namespace, Component::Gateway, name).await?
+        }
+    };
+    Ok(Observed {
+        pods,
+        service,
+        inside,
+        answers,
+    })
+}
+
+/// The verdict, from what was seen. Pure.
+#[must_use]
+pub fn status(gateway: &Gateway, fetched: &Fetched, observed: &Observed) -> (Verdicts, Facts) {
+    let Observed {
+        pods,
+        service,
+        inside,
+        answers,
+    } = observed;
+    let ready = dependencies(fetched)
+        .or_else(|| rollout::verdict(pods, 1))
+        .unwrap_or_else(|| match answers {
+            Some(Ok(())) => orchestrators(pods),
+            Some(Err(why)) => Verdict::not_ready(Reason::NotAnswering, why),
+            None => Verdict::not_ready(Reason::Starting, "no pod is ready"),
+        });
+    let (sessions, capacity) = rollout::load(pods);
+    let host_ip = pods.iter().find_map(PodReport::host_ip);
+    let exposure = gateway.spec.exposure.service_type;
+    let endpoint = service::endpoint(exposure, inside, service.as_ref(), host_ip);
+    let verdicts = Verdicts {
+        ready,
+        reconciling: rollout::reconciling(pods, 1),
+        gpu: None,
+        draining: rollout::draining(pods),
+    };
+    let facts = Facts {
+        sessions: Some(sessions),
+        capacity: Some(capacity),
+        endpoint: endpoint.map(|authority| format!("http://{authority}")),
+        devices: Vec::new(),
+        pool: None,
+    };
+    (verdicts, facts)
+}
+
+/// What the spec names and is not there.
+fn dependencies(fetched: &Fetched) -> Option<Verdict> {
+    if let Some(problem) = &fetched.token_problem {
+        return Some(Verdict::not_ready(Reason::SecretNotFound, problem));
+    }
+    let missing = fetched.missing.join(", ");
+    (!missing.is_empty()).then(|| {
+        Verdict::not_ready(
+            Reason::OrchestratorNotFound,
+            format!("Orchestrator {missing} does not exist in this namespace"),
+        )
+    })
+}
+
+/// One usable orchestrator is enough; without any, each says why.
+fn orchestrators(pods: &[PodReport]) -> Verdict {
+    let reports: Vec<_> = pods
+        .iter()
+        .filter(|pod| pod.current)
+        .filter_map(|pod| pod.node.as_ref())
+        .flat_map(|node| &node.orchestrators)
+        .collect();
+    let usable = reports.iter().filter(|report| report.usable).count();
+    if usable > 0 {
+        return Verdict::ready(format!(
+            "ingest answers; {usable} of {} orchestrators are usable",
+            reports.len()
+        ));
+    }
+    let why: Vec<_> = reports
+        .iter()
+        .map(|report| format!("{}: {}", report.uri, report.reason))
+        .collect();
+    let why = if why.is_empty() {
+        "none is known".to_owned()
+    } else {
+        why.join("; ")
+    };
+    Verdict::not_ready(Reason::NoUsableOrchestrator, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Observed, status};
+    use crate::conditions::Truth;
+    use crate::gateway::build::tests::gateway;
+    use crate::gateway::fetch::Fetched;
+    use crate::observe::rollout::tests::pod;
+    use crate::reason::Reason;
+    use livepeer_settings::status::OrchestratorReport;
+    use serde_json::json;
+
+    fn observed(usable: bool) -> Observed {
+        let mut pod = pod("a", true, true);
+        pod.node.as_mut().unwrap().orchestrators = vec![OrchestratorReport {
+            uri: "https://o:8935".into(),
+            usable,
+            reason: "connection refused".into(),
+        }];
+        Observed {
+            pods: vec![pod],
+            service: None,
+            inside: "video-gateway.ns.svc:9935".into(),
+            answers: Some(Ok(())),
+        }
+    }
+
+    fn simple() -> crate::api::Gateway {
+        gateway(
+            json!({"orchestrators": {"refs": [{"name": "o"}]}, "ingest": {"http": {"allowUnauthenticated": true}}}),
+        )
+    }
+
+    #[test]
+    fn it_is_ready_when_ingest_answers_and_an_orchestrator_is_usable() {
+        let (verdicts, facts) = status(&simple(), &Fetched::default(), &observed(true));
+        assert_eq!(verdicts.ready.truth, Truth::True);
+        assert_eq!(facts.endpoint.unwrap(), "http://video-gateway.ns.svc:9935");
+    }
+
+    #[test]
+    fn without_a_usable_orchestrator_each_says_why() {
+        let (verdicts, _) = status(&simple(), &Fetched::default(), &observed(false));
+        assert_eq!(verdicts.ready.reason, Reason::NoUsableOrchestrator);
+        assert_eq!(verdicts.ready.message, "https://o:8935: connection refused");
+    }
+
+    #[test]
+    fn a_missing_orchestrator_is_named_even_while_another_serves() {
+        let fetched = Fetched {
+            missing: vec!["gone".into()],
+            ..Fetched::default()
+        };
+        let (verdicts, _) = status(&simple(), &fetched, &observed(true));
+        assert_eq!(verdicts.ready.reason, Reason::OrchestratorNotFound);
+        assert!(verdicts.ready.message.contains("gone"));
+    }
+
+    #[test]
+    fn a_missing_token_is_told_first() {
+        let fetched = Fetched {
+            token_problem: Some("Secret t does not exist".into()),
+            ..Fetched::default()
+        };
+        let (verdicts, _) = status(&simple(), &fetched, &observed(true));
+        assert_eq!(verdicts.ready.reason, Reason::SecretNotFound);
+    }
+}

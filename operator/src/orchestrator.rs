@@ -1,0 +1,57 @@
+//! The reconciler of `Orchestrator`: fetch, validate, build, apply, status.
+//!
+//! Applying is the same for every kind: [`crate::apply`].
+
+pub mod build;
+pub mod fetch;
+pub mod status;
+pub mod validate;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::Value;
+
+use crate::api::Orchestrator;
+use crate::api::node::NodeSpec;
+use crate::apply::workload::apply_workload;
+use crate::context::Context;
+use crate::kind::{Kind, Outcome, ReconcileError};
+use crate::names::Component;
+use crate::owner;
+
+/// gRPC and HTTPS, go-livepeer's port.
+pub const PORT: u16 = 8935;
+/// Name of that port in Services and pods.
+pub const PORT_NAME: &str = "https";
+
+impl Kind for Orchestrator {
+    const COMPONENT: Component = Component::Orchestrator;
+
+    fn node(&self) -> &NodeSpec {
+        &self.spec.node
+    }
+
+    fn stored_status(&self) -> Value {
+        serde_json::to_value(&self.status).expect("a status is plain JSON")
+    }
+
+    fn stored_conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+
+    async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {
+        let owner = owner::of(self)?;
+        let fetched = fetch::fetch(context, &owner, self).await?;
+        let valid = validate::validate(self, &owner, &fetched)?;
+        let built = build::build(&owner, &valid, &fetched, &context.surroundings);
+        let (applied, pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        let observed = status::observe(&owner, fetched.service, pods).await;
+        let (verdicts, facts) = status::status(self, &observed);
+        Ok(Outcome {
+            verdicts,
+            facts,
+            written: applied.written,
+        })
+    }
+}

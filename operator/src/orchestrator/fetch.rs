@@ -1,0 +1,109 @@
+//! What an orchestrator depends on: its key, and the pools that refer to it.
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::{Api, ResourceExt};
+use rand::RngExt;
+
+use crate::api::Orchestrator;
+use crate::api::exposure::ServiceType;
+use crate::api::transcoder_pool::TranscoderPool;
+use crate::apply::Owner;
+use crate::context::Context;
+use crate::kind::ReconcileError;
+use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component, Part};
+use crate::observe;
+
+/// Key in the Secret.
+pub const KEY: &str = "key";
+/// As long as the output of the hash that it is used with.
+const KEY_BYTES: usize = 32;
+
+/// What was read. Not `Debug`: it holds the key.
+pub struct Fetched {
+    /// The key that credentials are derived from; new when there was none.
+    pub key: Vec<u8>,
+    /// Pools of this namespace that refer to this orchestrator, by name.
+    pub pools: Vec<PoolIdentity>,
+    /// Its Service, where the public address comes from it.
+    pub service: Option<Service>,
+}
+
+/// What a pool's credential is derived from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolIdentity {
+    pub name: String,
+    pub uid: String,
+    pub epoch: String,
+}
+
+impl PoolIdentity {
+    /// `None` for an object that the API server has not given a UID.
+    #[must_use]
+    pub fn of(pool: &TranscoderPool) -> Option<Self> {
+        let epoch = pool.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
+        Some(Self {
+            name: pool.name_any(),
+            uid: pool.uid()?,
+            epoch: epoch.cloned().unwrap_or_else(|| "0".to_owned()),
+        })
+    }
+}
+
+pub async fn fetch(
+    context: &Context,
+    owner: &Owner,
+    orchestrator: &Orchestrator,
+) -> Result<Fetched, ReconcileError> {
+    let name = &owner.reference.name;
+    let key = match key(context, &owner.namespace, name).await? {
+        Some(key) => key,
+        None => rand::rng().random::<[u8; KEY_BYTES]>().to_vec(),
+    };
+    let service = match orchestrator.spec.exposure.service_type {
+        ServiceType::ClusterIP => None,
+        ServiceType::NodePort | ServiceType::LoadBalancer => {
+            observe::service(
+                &context.client,
+                &owner.namespace,
+                Component::Orchestrator,
+                name,
+            )
+            .await?
+        }
+    };
+    Ok(Fetched {
+        key,
+        pools: pools(context, &owner.namespace, name),
+        service,
+    })
+}
+
+/// The key of the orchestrator called `name`, once its Secret was made.
+pub async fn key(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Vec<u8>>, kube::Error> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let secret = secrets
+        .get_opt(&Component::Orchestrator.child(name, Part::Key))
+        .await?;
+    let key = secret.and_then(|secret| secret.data?.remove(KEY));
+    Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
+}
+
+fn pools(context: &Context, namespace: &str, name: &str) -> Vec<PoolIdentity> {
+    let mut pools: Vec<_> = context
+        .stores
+        .pools
+        .state()
+        .iter()
+        .filter_map(|pool| pool.0.as_ref().ok())
+        .filter(|pool| pool.namespace().as_deref() == Some(namespace))
+        .filter(|pool| pool.metadata.deletion_timestamp.is_none())
+        .filter(|pool| pool.orchestrator_name() == Some(name))
+        .filter_map(PoolIdentity::of)
+        .collect();
+    pools.sort_by(|left, right| left.name.cmp(&right.name));
+    pools
+}

@@ -1,0 +1,97 @@
+//! Turns a spec into the node's settings and checks them as the node will. Pure.
+
+use livepeer_settings::{Role, Settings};
+use url::Url;
+
+use super::PORT;
+use super::fetch::Fetched;
+use crate::api::exposure::ServiceType;
+use crate::api::orchestrator::{Orchestrator, OrchestratorSpec, Transcoding};
+use crate::apply::Owner;
+use crate::build::{resources, service, settings};
+use crate::kind::ReconcileError;
+use crate::names::Component;
+use crate::validate::{check, https, invalid, url};
+
+/// A spec that can be built.
+#[derive(Debug)]
+pub struct Valid<'a> {
+    pub spec: &'a OrchestratorSpec,
+    pub settings: Settings,
+    pub defaults: resources::Defaults,
+}
+
+pub fn validate<'a>(
+    orchestrator: &'a Orchestrator,
+    owner: &Owner,
+    fetched: &Fetched,
+) -> Result<Valid<'a>, ReconcileError> {
+    let spec = &orchestrator.spec;
+    let embedded = spec.transcoding == Transcoding::Embedded;
+    if spec.gpu.is_some() && !embedded {
+        return Err(invalid("gpu needs transcoding: Embedded"));
+    }
+    let deadline = spec
+        .node
+        .drain
+        .deadline()
+        .map_err(|error| invalid(error.to_string()))?;
+    let defaults = if embedded {
+        resources::ENGINE
+    } else {
+        resources::RELAY
+    };
+    let inside = service::inside(
+        Component::Orchestrator,
+        &owner.reference.name,
+        &owner.namespace,
+        PORT,
+    );
+    let mut settings = settings::common(
+        Role::Orchestrator,
+        spec.node.log_level.into(),
+        deadline,
+        spec.gpu.is_some(),
+    );
+    let node = &mut settings.orchestrator;
+    node.addr = settings::any_address(PORT);
+    node.service_uri = Some(service_uri(spec, fetched, &inside)?);
+    node.transcoder_uri = Some(https(&inside)?);
+    node.transcoding = match spec.transcoding {
+        Transcoding::Pools => livepeer_settings::Transcoding::Pools,
+        Transcoding::Embedded => livepeer_settings::Transcoding::Embedded,
+    };
+    node.max_sessions = spec.max_sessions;
+    node.credentials_dir = (!embedded).then(|| settings::CREDENTIALS_FOLDER.into());
+    node.data_dir = Some(settings::DATA_FOLDER.into());
+    node.max_buffered_bytes =
+        resources::max_buffered_bytes(spec.node.pod_template.as_ref(), defaults);
+    check(&settings)?;
+    Ok(Valid {
+        spec,
+        settings,
+        defaults,
+    })
+}
+
+/// What gateways are told: the spec's word, else the load balancer's address once it
+/// has one, else the Service inside the cluster.
+fn service_uri(
+    spec: &OrchestratorSpec,
+    fetched: &Fetched,
+    inside: &str,
+) -> Result<Url, ReconcileError> {
+    if let Some(uri) = &spec.service_uri {
+        return url("serviceUri", uri);
+    }
+    let outside = match spec.exposure.service_type {
+        ServiceType::LoadBalancer => service::endpoint(
+            ServiceType::LoadBalancer,
+            inside,
+            fetched.service.as_ref(),
+            None,
+        ),
+        ServiceType::ClusterIP | ServiceType::NodePort => None,
+    };
+    https(outside.as_deref().unwrap_or(inside))
+}

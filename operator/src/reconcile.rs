@@ -1,0 +1,259 @@
+//! One turn of the loop, the same for every kind: guard, reconcile, status, event.
+//!
+//! The kind makes its children true and judges; here the judgement becomes the status,
+//! and the outcome becomes the time of the next look. A status that would not change is
+//! not written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::apply::{ApplyError, compare};
+use crate::conditions::{self, READY, Truth, Verdict, Verdicts};
+use crate::context::Context;
+use crate::kind::{Facts, Kind, Outcome, ReconcileError};
+use crate::names::FIELD_MANAGER;
+use crate::reason::Reason;
+
+/// Longest reconcile: a handful of requests, and questions of 2 s each.
+const RECONCILE_LIMIT: Duration = Duration::from_secs(30);
+/// Nodes do not call us: a ready resource is looked at this often.
+const LOOK_AGAIN_READY: Duration = Duration::from_secs(10);
+/// One that is on its way more often, so that `kubectl wait` returns when it is there.
+const LOOK_AGAIN_NOT_READY: Duration = Duration::from_secs(2);
+
+/// Reconciles `object`, for kube's applier.
+pub async fn reconcile<K: Kind>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let kind = K::COMPONENT.word();
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            context.metrics.saw_malformed(kind);
+            let name = invalid.metadata.name.as_deref().unwrap_or("");
+            tracing::warn!(
+                kind,
+                name,
+                error = invalid.error,
+                "object cannot be read and is left alone"
+            );
+            return Ok(Action::await_change());
+        }
+    };
+    if object.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let started = Instant::now();
+    let result = match tokio::time::timeout(RECONCILE_LIMIT, turn(object, &context)).await {
+        Ok(result) => result,
+        Err(_) => Err(ReconcileError::TimedOut(RECONCILE_LIMIT)),
+    };
+    let outcome = if result.is_ok() { "ok" } else { "error" };
+    context.metrics.reconciled(kind, outcome, started.elapsed());
+    if result.is_ok() {
+        context.backoff.succeeded(&key(object));
+    }
+    result
+}
+
+/// What to do after an error, for kube's applier.
+pub fn after_error<K: Kind>(
+    object: Arc<DeserializeGuard<K>>,
+    error: &ReconcileError,
+    context: Arc<Context>,
+) -> Action {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    let wait = context.backoff.failed(
+        (K::COMPONENT, namespace.clone(), name.clone()),
+        rand::random::<f64>(),
+    );
+    let kind = K::COMPONENT.word();
+    let cause = chain(error);
+    tracing::warn!(
+        kind,
+        namespace,
+        name,
+        error = cause,
+        ?wait,
+        "reconcile failed"
+    );
+    Action::requeue(wait)
+}
+
+fn key<K: Kind>(object: &K) -> crate::backoff::Key {
+    (
+        K::COMPONENT,
+        object.namespace().unwrap_or_default(),
+        object.name_any(),
+    )
+}
+
+async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, ReconcileError> {
+    if object.node().paused {
+        let message = "spec.paused is true: children are left as they are";
+        let ready = Verdict::new(Truth::Unknown, Reason::Paused, message);
+        write_status(object, context, Verdicts::only(ready), Facts::default()).await?;
+        return Ok(Action::await_change());
+    }
+    if object.stored_conditions().is_empty() {
+        let ready = Verdict::new(Truth::Unknown, Reason::Starting, "seen by the operator");
+        let mut verdicts = Verdicts::only(ready);
+        verdicts.reconciling = Some((Reason::Starting, "children are being made".to_owned()));
+        write_status(object, context, verdicts, Facts::default()).await?;
+    }
+    let outcome = match object.reconcile(context).await {
+        Ok(outcome) => outcome,
+        Err(error) => told(error)?,
+    };
+    let Outcome {
+        verdicts,
+        facts,
+        written,
+    } = outcome;
+    if !written.is_empty() {
+        context
+            .metrics
+            .wrote_children(K::COMPONENT.word(), written.len());
+        let (kind, name) = (K::COMPONENT.word(), object.name_any());
+        tracing::info!(
+            kind,
+            namespace = object.namespace(),
+            name,
+            ?written,
+            "children written"
+        );
+    }
+    let settled = verdicts.ready.truth == Truth::True && verdicts.reconciling.is_none();
+    write_status(object, context, verdicts, facts).await?;
+    let wait = if settled {
+        LOOK_AGAIN_READY
+    } else {
+        LOOK_AGAIN_NOT_READY
+    };
+    // up to a fifth earlier, so that looks at many resources spread out
+    Ok(Action::requeue(
+        wait.mul_f64(1.0 - rand::random::<f64>() / 5.0),
+    ))
+}
+
+/// Turns an error that its owner must know into an outcome; returns the others.
+fn told(error: ReconcileError) -> Result<Outcome, ReconcileError> {
+    let (reason, message) = match error {
+        ReconcileError::Told { reason, message } => (reason, message),
+        ReconcileError::Apply(ApplyError::NameConflict { kind, name }) => (
+            Reason::NameConflict,
+            format!("{kind:?} {name} exists and is not ours; delete or rename one of the two"),
+        ),
+        ReconcileError::Apply(error @ ApplyError::Refused { .. }) => {
+            (Reason::ApplyRefused, error.to_string())
+        }
+        other => return Err(other),
+    };
+    Ok(Outcome {
+        verdicts: Verdicts::only(Verdict::not_ready(reason, message)),
+        facts: Facts::default(),
+        written: Vec::new(),
+    })
+}
+
+/// Writes the status if it differs from the stored one, and an Event when `Ready` moved.
+async fn write_status<K: Kind>(
+    object: &K,
+    context: &Context,
+    verdicts: Verdicts,
+    facts: Facts,
+) -> Result<(), ReconcileError> {
+    let generation = object.meta().generation.unwrap_or(0);
+    let old = object.stored_conditions();
+    let now = Time(Timestamp::now());
+    let new = conditions::build(&verdicts, generation, old, &now);
+    let status = facts.status(generation, new.clone());
+    if same(&object.stored_status(), &status) {
+        return Ok(());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        // the UID keeps the status off a namesake that was made meanwhile
+        "metadata": {"name": object.name_any(), "uid": object.uid()},
+        "status": status,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    match api
+        .patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch))
+        .await
+    {
+        Ok(_) => {}
+        // deleted, or made anew, since it was read
+        Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    context.metrics.wrote_status(K::COMPONENT.word());
+    tell(object, context, old, &new).await;
+    Ok(())
+}
+
+fn same(stored: &Value, wanted: &Value) -> bool {
+    compare::difference(wanted, stored).is_none() && compare::difference(stored, wanted).is_none()
+}
+
+/// An Event when the reason of `Ready` changes. One that is not taken is no failure.
+async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[Condition]) {
+    let ready = |conditions: &[Condition]| {
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == READY)
+            .cloned()
+    };
+    let Some(condition) = ready(new) else {
+        return;
+    };
+    if ready(old)
+        .is_some_and(|old| old.reason == condition.reason && old.status == condition.status)
+    {
+        return;
+    }
+    let event = Event {
+        type_: if condition.status == "False" {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: condition.reason,
+        note: Some(condition.message),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let published = context
+        .recorder
+        .publish(&event, &object.object_ref(&()))
+        .await;
+    if let Err(error) = published {
+        tracing::warn!(%error, name = object.name_any(), "event was not taken");
+    }
+}
+
+/// An error with its causes, for one field of the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

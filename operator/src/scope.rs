@@ -1,0 +1,217 @@
+//! Everything that runs for one scope while this replica leads: watches, and an
+//! applier for each kind.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Config, applier};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{self, Store};
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::child::ChildKind;
+use crate::apply::verified::Verified;
+use crate::backoff::Backoff;
+use crate::build::Surroundings;
+use crate::context::{Context, Stores};
+use crate::kind::Kind;
+use crate::metrics::Metrics;
+use crate::names::FIELD_MANAGER;
+use crate::reconcile::{after_error, reconcile};
+use crate::watch::due::{self, Queues, Request};
+use crate::watch::resources::{wait_for_stores, watch_kind};
+use crate::watch::{self, Scope};
+
+/// Reconciles of one kind that run at once: they wait for the API server and for
+/// nodes, hardly ever for the processor.
+const CONCURRENCY: u16 = 16;
+
+/// What every scope is given.
+#[derive(Clone)]
+pub struct Shared {
+    pub client: Client,
+    pub http: reqwest::Client,
+    pub surroundings: Arc<Surroundings>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Runs until `cancel`; returns when every watch and every reconcile has ended.
+pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
+    let (orchestrators, orchestrators_writer) = reflector::store();
+    let (pools, pools_writer) = reflector::store();
+    let (gateways, gateways_writer) = reflector::store();
+    let stores = Stores {
+        orchestrators,
+        pools,
+        gateways,
+    };
+    let (queues, receivers) = due::queues();
+    let client = &shared.client;
+    let mut tasks = JoinSet::new();
+    let resources = (
+        scope.clone(),
+        stores.clone(),
+        queues.clone(),
+        cancel.clone(),
+    );
+    let (at, known, to, stop) = resources.clone();
+    tasks.spawn(watch_kind(
+        client.clone(),
+        at,
+        orchestrators_writer,
+        known,
+        to,
+        stop,
+    ));
+    let (at, known, to, stop) = resources.clone();
+    tasks.spawn(watch_kind(
+        client.clone(),
+        at,
+        pools_writer,
+        known,
+        to,
+        stop,
+    ));
+    let (at, known, to, stop) = resources;
+    tasks.spawn(watch_kind(
+        client.clone(),
+        at,
+        gateways_writer,
+        known,
+        to,
+        stop,
+    ));
+
+    let stopped = tokio::select! {
+        ready = wait_for_stores(&stores) => !ready,
+        () = cancel.cancelled() => true,
+    };
+    if !stopped {
+        let verified = Arc::new(Verified::default());
+        watch_children(
+            &mut tasks, client, &scope, &verified, &stores, &queues, &cancel,
+        );
+        let context = Arc::new(context(&shared, stores.clone(), verified));
+        let due::Receivers {
+            orchestrators,
+            pools,
+            gateways,
+        } = receivers;
+        tasks.spawn(run_applier(
+            stores.orchestrators,
+            orchestrators,
+            Arc::clone(&context),
+            cancel.clone(),
+        ));
+        tasks.spawn(run_applier(
+            stores.pools,
+            pools,
+            Arc::clone(&context),
+            cancel.clone(),
+        ));
+        tasks.spawn(run_applier(
+            stores.gateways,
+            gateways,
+            context,
+            cancel.clone(),
+        ));
+    }
+    drop(queues);
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "task of a scope failed");
+            cancel.cancel();
+        }
+    }
+}
+
+fn context(shared: &Shared, stores: Stores, verified: Arc<Verified>) -> Context {
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.to_owned(),
+        instance: None,
+    };
+    Context {
+        client: shared.client.clone(),
+        http: shared.http.clone(),
+        surroundings: Arc::clone(&shared.surroundings),
+        stores,
+        verified,
+        backoff: Backoff::default(),
+        recorder: Recorder::new(shared.client.clone(), reporter),
+        metrics: Arc::clone(&shared.metrics),
+    }
+}
+
+fn watch_children(
+    tasks: &mut JoinSet<()>,
+    client: &Client,
+    scope: &Scope,
+    verified: &Arc<Verified>,
+    stores: &Stores,
+    queues: &Queues,
+    cancel: &CancellationToken,
+) {
+    macro_rules! watch_kind_of_child {
+        ($type:ty, $kind:expr) => {
+            tasks.spawn(watch::children::<$type>(
+                client.clone(),
+                scope.clone(),
+                $kind,
+                Arc::clone(verified),
+                queues.clone(),
+                cancel.clone(),
+            ));
+        };
+    }
+    watch_kind_of_child!(ConfigMap, ChildKind::ConfigMap);
+    watch_kind_of_child!(Service, ChildKind::Service);
+    watch_kind_of_child!(NetworkPolicy, ChildKind::NetworkPolicy);
+    watch_kind_of_child!(PodDisruptionBudget, ChildKind::PodDisruptionBudget);
+    watch_kind_of_child!(StatefulSet, ChildKind::StatefulSet);
+    watch_kind_of_child!(Deployment, ChildKind::Deployment);
+    tasks.spawn(watch::secrets(
+        client.clone(),
+        scope.clone(),
+        Arc::clone(verified),
+        stores.clone(),
+        queues.clone(),
+        cancel.clone(),
+    ));
+    tasks.spawn(watch::pods(
+        client.clone(),
+        scope.clone(),
+        queues.clone(),
+        cancel.clone(),
+    ));
+}
+
+/// Takes due objects of one kind and reconciles them. Cancelled, it takes no more and
+/// returns when the running ones are done.
+async fn run_applier<K: Kind>(
+    store: Store<DeserializeGuard<K>>,
+    due: Receiver<Request<K>>,
+    context: Arc<Context>,
+    cancel: CancellationToken,
+) {
+    let due = ReceiverStream::new(due).map(Ok::<_, std::convert::Infallible>);
+    let config = Config::default().concurrency(CONCURRENCY);
+    let results = applier(
+        |object, context| Box::pin(reconcile::<K>(object, context)),
+        after_error::<K>,
+        context,
+        store,
+        due.take_until(cancel.cancelled_owned()),
+        config,
+    );
+    // errors were logged where they were handled: in `after_error`
+    results.for_each(|_| std::future::ready(())).await;
+}

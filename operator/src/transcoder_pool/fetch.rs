@@ -1,0 +1,99 @@
+//! What a pool depends on: its orchestrator, and the credential for it.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource};
+
+use crate::api::TranscoderPool;
+use crate::api::reference::SecretKeyRef;
+use crate::apply::Owner;
+use crate::apply::child::hash;
+use crate::context::Context;
+use crate::credential;
+use crate::kind::ReconcileError;
+use crate::orchestrator::fetch::{PoolIdentity, key};
+use crate::reason::Reason;
+
+/// The credential that the pods present.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Derived from the Orchestrator's key; the operator makes the Secret.
+    Derived(String),
+    /// In somebody's Secret; `hash` is of its value.
+    External { secret: SecretKeyRef, hash: String },
+}
+
+/// Reads the credential. Not `Debug`: it holds a secret.
+pub struct Fetched {
+    pub credential: Credential,
+}
+
+pub async fn fetch(
+    context: &Context,
+    owner: &Owner,
+    pool: &TranscoderPool,
+) -> Result<Fetched, ReconcileError> {
+    let credential = match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
+        (Some(name), _) => Credential::Derived(derived(context, owner, pool, name).await?),
+        (None, Some(external)) => {
+            let secret = external.credential_secret_ref.clone();
+            let value = secret_value(context, &owner.namespace, &secret).await?;
+            let hash = hash(&hex::encode(value).into());
+            Credential::External { secret, hash }
+        }
+        (None, None) => {
+            let message = "one of orchestrator.ref and orchestrator.external must be set";
+            return Err(ReconcileError::told(Reason::InvalidSpec, message));
+        }
+    };
+    Ok(Fetched { credential })
+}
+
+async fn derived(
+    context: &Context,
+    owner: &Owner,
+    pool: &TranscoderPool,
+    orchestrator: &str,
+) -> Result<String, ReconcileError> {
+    let there = context
+        .stores
+        .orchestrators
+        .get(&ObjectRef::new(orchestrator).within(&owner.namespace))
+        .is_some_and(|orchestrator| orchestrator.meta().deletion_timestamp.is_none());
+    let key = key(context, &owner.namespace, orchestrator).await?;
+    match (there, key, PoolIdentity::of(pool)) {
+        (true, Some(key), Some(pool)) => Ok(credential::derive(&key, &pool.uid, &pool.epoch)),
+        (true, _, _) => Err(ReconcileError::told(
+            Reason::Starting,
+            format!("Orchestrator {orchestrator} has no key yet"),
+        )),
+        (false, _, _) => Err(ReconcileError::told(
+            Reason::OrchestratorNotFound,
+            format!(
+                "Orchestrator {orchestrator} does not exist in namespace {}",
+                owner.namespace
+            ),
+        )),
+    }
+}
+
+/// The value of a key of somebody's Secret.
+pub async fn secret_value(
+    context: &Context,
+    namespace: &str,
+    reference: &SecretKeyRef,
+) -> Result<Vec<u8>, ReconcileError> {
+    let SecretKeyRef { name, key } = reference;
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let missing = |message: String| ReconcileError::told(Reason::SecretNotFound, message);
+    let secret = secrets.get_opt(name).await?.ok_or_else(|| {
+        missing(format!(
+            "Secret {name} does not exist in namespace {namespace}"
+        ))
+    })?;
+    secret
+        .data
+        .and_then(|mut data| data.remove(key))
+        .map(|value| value.0)
+        .ok_or_else(|| missing(format!("Secret {name} has no key {key}")))
+}

@@ -1,0 +1,166 @@
+//! Watches of the custom resources: they fill the stores, and a change of one resource
+//! makes those due that depend on it.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+
+use super::due::Queues;
+use super::{Scope, api, next};
+use crate::api::{Gateway, Orchestrator, TranscoderPool};
+use crate::context::Stores;
+use crate::kind::Kind;
+use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component};
+
+/// Who else is due when a resource of this kind changes.
+pub trait Dependents: Kind {
+    /// What of the object others depend on; nothing else about it makes them due.
+    fn face(&self) -> String;
+
+    /// The names, in the same namespace, of those that depend on the object with this face.
+    fn dependents(
+        name: &str,
+        face: &str,
+        namespace: &str,
+        stores: &Stores,
+    ) -> Vec<(Component, String)>;
+}
+
+/// An orchestrator matters to its pools and gateways by being there.
+impl Dependents for Orchestrator {
+    fn face(&self) -> String {
+        String::new()
+    }
+
+    fn dependents(
+        name: &str,
+        _: &str,
+        namespace: &str,
+        stores: &Stores,
+    ) -> Vec<(Component, String)> {
+        let mut found = Vec::new();
+        for pool in stores.pools.state() {
+            if let Ok(pool) = &pool.0
+                && pool.namespace().as_deref() == Some(namespace)
+                && pool.orchestrator_name() == Some(name)
+            {
+                found.push((Component::Pool, pool.name_any()));
+            }
+        }
+        for gateway in stores.gateways.state() {
+            if let Ok(gateway) = &gateway.0
+                && gateway.namespace().as_deref() == Some(namespace)
+                && gateway
+                    .spec
+                    .orchestrators
+                    .refs
+                    .iter()
+                    .any(|reference| reference.name == name)
+            {
+                found.push((Component::Gateway, gateway.name_any()));
+            }
+        }
+        found
+    }
+}
+
+/// A pool matters to its orchestrator, which has its credential.
+impl Dependents for TranscoderPool {
+    fn face(&self) -> String {
+        let epoch = self.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
+        format!(
+            "{}/{}",
+            self.orchestrator_name().unwrap_or(""),
+            epoch.map_or("", String::as_str)
+        )
+    }
+
+    fn dependents(_: &str, face: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
+        let orchestrator = face.split('/').next().unwrap_or("");
+        if orchestrator.is_empty() {
+            Vec::new()
+        } else {
+            vec![(Component::Orchestrator, orchestrator.to_owned())]
+        }
+    }
+}
+
+/// Nobody depends on a gateway.
+impl Dependents for Gateway {
+    fn face(&self) -> String {
+        String::new()
+    }
+
+    fn dependents(_: &str, _: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
+        Vec::new()
+    }
+}
+
+/// Watches one kind until cancelled.
+pub async fn watch_kind<K>(
+    client: Client,
+    scope: Scope,
+    writer: Writer<DeserializeGuard<K>>,
+    stores: Stores,
+    queues: Queues,
+    cancel: CancellationToken,
+) where
+    K: Dependents + Debug,
+{
+    let api: Api<DeserializeGuard<K>> = api(&client, &scope);
+    let stream = watch(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| *object.managed_fields_mut() = Vec::new());
+    let mut events = Box::pin(reflector(writer, stream));
+    // faces of all objects, by namespace and name: a pool that moves to another
+    // orchestrator makes both due
+    let mut faces: HashMap<(String, String), (String, String)> = HashMap::new();
+    while let Some(event) = next(&mut events, &cancel, K::COMPONENT.word()).await {
+        let (object, deleted) = match event {
+            Event::Init | Event::InitDone => continue,
+            Event::InitApply(object) | Event::Apply(object) => (object, false),
+            Event::Delete(object) => (object, true),
+        };
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        queues.push(K::COMPONENT, &namespace, &name).await;
+        let key = (namespace.clone(), name.clone());
+        let face = match (&object.0, deleted) {
+            (Ok(read), false) => Some((object.uid().unwrap_or_default(), read.face())),
+            (_, true) | (Err(_), _) => None,
+        };
+        let old = match &face {
+            Some(face) => faces.insert(key, face.clone()),
+            None => faces.remove(&key),
+        };
+        if old == face {
+            continue;
+        }
+        for (_, face) in old.into_iter().chain(face) {
+            for (component, name) in K::dependents(&name, &face, &namespace, &stores) {
+                queues.push(component, &namespace, &name).await;
+            }
+        }
+    }
+}
+
+/// Waits until an applier may start: each store has its first list.
+pub async fn wait_for_stores(stores: &Stores) -> bool {
+    let Stores {
+        orchestrators,
+        pools,
+        gateways,
+    } = stores;
+    let ready = futures::join!(
+        orchestrators.wait_until_ready(),
+        pools.wait_until_ready(),
+        gateways.wait_until_ready()
+    );
+    matches!(ready, (Ok(()), Ok(()), Ok(())))
+}
