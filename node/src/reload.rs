@@ -102,8 +102,10 @@ mod tests {
 
     #[test]
     fn what_merges_is_exactly_what_is_called_live() {
-        let mut new = Settings::default();
-        new.log_level = livepeer_settings::LogLevel::Trace;
+        let mut new = Settings {
+            log_level: livepeer_settings::LogLevel::Trace,
+            ..Settings::default()
+        };
         new.gateway.orchestrators.clear();
         new.gateway.profiles.clear();
         new.gateway.max_streams = 1;

@@ -21,6 +21,7 @@ pub mod net {
     #![allow(
         unreachable_pub,
         clippy::all,
+        clippy::pedantic,
         clippy::allow_attributes_without_reason,
         reason = "generated"
     )]
