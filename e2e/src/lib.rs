@@ -2,4 +2,8 @@
 //! and as the commands of `main.rs`.
 
 pub mod cluster;
+pub mod demo;
+pub mod install;
 pub mod namespace;
+pub mod network;
+pub mod stream;

@@ -46,6 +46,12 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         listen: u16,
     },
+    /// Install the operator, make the smallest network, send a clip through it
+    Demo {
+        /// Where the clip, the renditions and the contact sheet go
+        #[arg(long, default_value = "out/demo")]
+        out: PathBuf,
+    },
     /// How many of the stand-in's GPUs are healthy
     Gpus { healthy: usize },
 }
@@ -93,6 +99,7 @@ async fn main() -> Result<ExitCode> {
                 .await?;
             say(&address.to_string());
         }
+        Command::Demo { out } => livepeer_e2e::demo::run(&Cluster::connect().await?, &out).await?,
         Command::Gpus { healthy } => Cluster::connect().await?.gpu_devices(healthy).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -26,26 +26,38 @@ pub struct Clip {
 impl Clip {
     /// Makes the clip below `folder`, unless it is there already.
     pub async fn make(folder: &Path) -> anyhow::Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
-        let made = Command::new("bash")
-            .arg(&script)
-            .arg(folder)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .with_context(|| format!("cannot run {}", script.display()))?;
-        let said = String::from_utf8_lossy(&made.stderr);
-        ensure!(made.status.success(), "{} failed: {said}", script.display());
+        tokio::fs::create_dir_all(folder).await?;
+        let path = folder.join("clip.ts");
+        let done = folder.join("done");
+        if !done.exists() {
+            let script =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
+            run(Command::new("sh").arg(script).arg(&path)).await?;
+            run(Command::new("ffmpeg")
+                .args(["-v", "error", "-y", "-i"])
+                .arg(&path)
+                .args([
+                    "-map",
+                    "0",
+                    "-c",
+                    "copy",
+                    "-f",
+                    "segment",
+                    "-segment_time",
+                    "2",
+                ])
+                .args(["-segment_format", "mpegts"])
+                .arg(folder.join("seg_%d.ts")))
+            .await?;
+            tokio::fs::write(&done, b"").await?;
+        }
         let mut segments = Vec::new();
-        loop {
-            let path = folder.join(format!("seg_{}.ts", segments.len()));
-            match tokio::fs::read(&path).await {
-                Ok(bytes) => segments.push(Bytes::from(bytes)),
-                Err(_) => break,
-            }
+        while let Ok(bytes) =
+            tokio::fs::read(folder.join(format!("seg_{}.ts", segments.len()))).await
+        {
+            segments.push(Bytes::from(bytes));
         }
         ensure!(!segments.is_empty(), "no segments in {}", folder.display());
-        let path = folder.join("clip.ts");
         Ok(Self { path, segments })
     }
 
@@ -54,4 +66,19 @@ impl Clip {
     pub fn segment(&self, seq: usize) -> Bytes {
         self.segments[seq % self.segments.len()].clone()
     }
+}
+
+async fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("cannot run {:?}", command.as_std().get_program()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{:?} failed: {said}",
+        command.as_std()
+    );
+    Ok(())
 }

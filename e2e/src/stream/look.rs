@@ -18,12 +18,15 @@ pub struct Video {
 /// Decodes `file` whole and counts.
 pub async fn video(file: &Path) -> anyhow::Result<Video> {
     let entries = "stream=width,height,nb_read_frames";
-    let text = run(
-        Command::new("ffprobe")
-            .args(["-v", "error", "-count_frames", "-select_streams", "v:0"])
-            .args(["-show_entries", entries, "-of", "default=noprint_wrappers=1"])
-            .arg(file),
-    )
+    let text = run(Command::new("ffprobe")
+        .args(["-v", "error", "-count_frames", "-select_streams", "v:0"])
+        .args([
+            "-show_entries",
+            entries,
+            "-of",
+            "default=noprint_wrappers=1",
+        ])
+        .arg(file))
     .await?;
     let value = |key: &str| {
         text.lines()
@@ -45,22 +48,32 @@ pub async fn ssim(rendition: &Path, source: &Path) -> anyhow::Result<f64> {
         "[1:v]scale={}:{}:flags=bicubic,setpts=PTS-STARTPTS[s];[0:v]setpts=PTS-STARTPTS[r];[r][s]ssim",
         size.width, size.height
     );
-    let text = run(
-        Command::new("ffmpeg")
-            .args(["-hide_banner", "-nostats", "-i"])
-            .arg(rendition)
-            .arg("-i")
-            .arg(source)
-            .args(["-lavfi", &graph, "-f", "null", "-"]),
-    )
+    let text = run(Command::new("ffmpeg")
+        .args(["-hide_banner", "-nostats", "-i"])
+        .arg(rendition)
+        .arg("-i")
+        .arg(source)
+        .args(["-lavfi", &graph, "-f", "null", "-"]))
     .await?;
-    let all = text.rsplit("All:").next().context("ffmpeg printed no SSIM")?;
-    let number = all.split_whitespace().next().context("ffmpeg printed no SSIM")?;
-    number.parse().with_context(|| format!("`{number}` is not an SSIM"))
+    let all = text
+        .rsplit("All:")
+        .next()
+        .context("ffmpeg printed no SSIM")?;
+    let number = all
+        .split_whitespace()
+        .next()
+        .context("ffmpeg printed no SSIM")?;
+    number
+        .parse()
+        .with_context(|| format!("`{number}` is not an SSIM"))
 }
 
 /// One picture: the source and each rendition side by side, from four moments.
-pub async fn contact_sheet(source: &Path, renditions: &[&Path], sheet: &Path) -> anyhow::Result<()> {
+pub async fn contact_sheet(
+    source: &Path,
+    renditions: &[&Path],
+    sheet: &Path,
+) -> anyhow::Result<()> {
     let mut command = Command::new("ffmpeg");
     command.args(["-y", "-v", "error", "-i"]).arg(source);
     for rendition in renditions {
@@ -72,7 +85,9 @@ pub async fn contact_sheet(source: &Path, renditions: &[&Path], sheet: &Path) ->
             format!("[{input}:v]select='not(mod(n\\,190))',setpts=N/TB,scale=400:225,tile=1x4:padding=4[c{input}];")
         })
         .collect::<String>();
-    let inputs = (0..columns).map(|input| format!("[c{input}]")).collect::<String>();
+    let inputs = (0..columns)
+        .map(|input| format!("[c{input}]"))
+        .collect::<String>();
     let graph = format!("{scaled}{inputs}hstack=inputs={columns}");
     run(command
         .args(["-filter_complex", &graph, "-frames:v", "1"])
@@ -90,6 +105,10 @@ async fn run(command: &mut Command) -> anyhow::Result<String> {
         .await
         .context("cannot run ffmpeg: is the Debian package installed?")?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{:?} failed: {said}", command.as_std());
+    ensure!(
+        output.status.success(),
+        "{:?} failed: {said}",
+        command.as_std()
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &said)
 }

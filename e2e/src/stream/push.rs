@@ -38,7 +38,10 @@ impl Reply {
         self.status == 200
             && self.error.is_none()
             && self.renditions.len() == renditions
-            && self.renditions.iter().all(|rendition| !rendition.data.is_empty())
+            && self
+                .renditions
+                .iter()
+                .all(|rendition| !rendition.data.is_empty())
     }
 }
 
@@ -135,16 +138,23 @@ impl Pusher {
         let status = response.status().as_u16();
         let kind = response.headers().get("content-type");
         let boundary = kind
-            .and_then(|kind| kind.to_str().ok())
-            .and_then(|kind| multer::parse_boundary(kind).ok());
-        Ok((status, match boundary {
-            Some(boundary) if status == 200 => parts(response, boundary).await,
-            _ => match response.text().await {
-                Ok(text) if status == 200 && text.is_empty() => Ok(Vec::new()),
-                Ok(text) => Err(anyhow::anyhow!("{status} {}", text.trim())),
-                Err(error) => Err(error.into()),
+            .and_then(|kind| {
+                kind.to_str()
+                    .ok()?
+                    .strip_prefix("multipart/mixed; boundary=")
+            })
+            .map(str::to_owned);
+        Ok((
+            status,
+            match boundary {
+                Some(boundary) if status == 200 => parts(response, boundary).await,
+                _ => match response.text().await {
+                    Ok(text) if status == 200 && text.is_empty() => Ok(Vec::new()),
+                    Ok(text) => Err(anyhow::anyhow!("{status} {}", text.trim())),
+                    Err(error) => Err(error.into()),
+                },
             },
-        }))
+        ))
     }
 
     fn request(

@@ -1,0 +1,143 @@
+//! Installs the product on the local cluster as its README says: the Helm chart for
+//! the operator, a manifest for the resources, and then waiting until they are ready.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Api;
+use kube::api::DynamicObject;
+use kube::discovery::ApiResource;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+
+/// The kinds, as the API server spells them.
+pub const KINDS: [&str; 3] = ["Orchestrator", "TranscoderPool", "Gateway"];
+
+/// Images of the test bench, as `e2e/images.sh` names them.
+const IMAGES: [(&str, &str); 2] = [
+    ("image.repository", "livepeer.local/operator"),
+    ("node.image.repository", "livepeer.local/node"),
+];
+
+/// A file of the checkout.
+#[must_use]
+pub fn checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// `helm upgrade --install` of the operator, watching `namespaces`; none means all.
+pub async fn operator(cluster: &Cluster, namespace: &str, namespaces: &[&str]) -> Result<()> {
+    let chart = checkout("charts/livepeer").display().to_string();
+    let watched = serde_json::to_string(namespaces)?;
+    let watch = format!("watchNamespaces={watched}");
+    let mut args = vec![
+        "upgrade",
+        "--install",
+        "livepeer",
+        &chart,
+        "--namespace",
+        namespace,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "3m",
+        "--set",
+        "image.tag=dev",
+        "--set",
+        "node.image.tag=dev",
+        "--set-json",
+        &watch,
+    ];
+    let images = IMAGES.map(|(key, name)| format!("{key}={name}"));
+    for image in &images {
+        args.extend(["--set", image]);
+    }
+    cluster
+        .helm(&args)
+        .await
+        .context("helm cannot install the operator")?;
+    Ok(())
+}
+
+/// Applies a manifest of the checkout.
+pub async fn apply(cluster: &Cluster, namespace: &str, manifest: &str) -> Result<()> {
+    let path = checkout(manifest).display().to_string();
+    cluster
+        .kubectl(&["-n", namespace, "apply", "-f", &path])
+        .await?;
+    Ok(())
+}
+
+/// Waits until every Livepeer resource of the namespace is `Ready` for its present
+/// generation; when time is up, says which is not, and why.
+pub async fn ready(cluster: &Cluster, namespace: &str, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let waiting = not_ready(cluster, namespace).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "not ready after {} s: {}",
+                patience.as_secs(),
+                waiting.join("; ")
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Each resource that is not ready, with its reason.
+async fn not_ready(cluster: &Cluster, namespace: &str) -> Result<Vec<String>> {
+    let mut waiting = Vec::new();
+    let mut seen = 0;
+    for kind in KINDS {
+        for object in resources(cluster, namespace, kind)
+            .list(&Default::default())
+            .await?
+        {
+            seen += 1;
+            let ready = condition(&object, "Ready");
+            let fresh = ready["observedGeneration"].as_i64() == object.metadata.generation;
+            if ready["status"] != "True" || !fresh {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                waiting.push(format!(
+                    "{kind} {name}: {} {}",
+                    ready["reason"], ready["message"]
+                ));
+            }
+        }
+    }
+    if seen == 0 {
+        waiting.push("no resource is there yet".to_owned());
+    }
+    Ok(waiting)
+}
+
+/// The API of one kind, without its types: what a user's tools see.
+#[must_use]
+pub fn resources(cluster: &Cluster, namespace: &str, kind: &str) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: "livepeer.org".into(),
+        version: "v1alpha1".into(),
+        api_version: "livepeer.org/v1alpha1".into(),
+        kind: kind.into(),
+        plural: format!("{}s", kind.to_lowercase()),
+    };
+    Api::namespaced_with(cluster.client(), namespace, &resource)
+}
+
+/// A condition of a resource, or JSON null.
+#[must_use]
+pub fn condition(object: &DynamicObject, name: &str) -> serde_json::Value {
+    object.data["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == name)
+        .cloned()
+        .unwrap_or_default()
+}
