@@ -1,7 +1,11 @@
 //! The end-to-end tests, one binary. They share the machine's cluster, which the first of them
 //! brings up if it is not; each has a namespace of its own.
 
+mod admit;
 mod cluster;
+mod reconcile;
+mod stream;
+mod support;
 
 use std::path::Path;
 
