@@ -23,7 +23,8 @@ RUN printf '%s\n' \
         'path-exclude=/usr/share/man/*' 'path-exclude=/usr/share/info/*' \
         'path-exclude=/usr/share/locale/*' 'path-exclude=/usr/share/lintian/*' \
         > /etc/dpkg/dpkg.cfg.d/slim \
-    && useradd --system --uid 65532 --home-dir /nonexistent --shell /usr/sbin/nologin livepeer
+    && useradd --no-log-init --key UID_MAX=65533 --uid 65532 --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin livepeer
 
 FROM base AS node
 RUN apt-get update \
@@ -40,7 +41,7 @@ FROM base AS operator-root
 WORKDIR /packages
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
-    && apt-get download libc6 libgcc-s1 \
+    && apt-get -o APT::Sandbox::User=root download libc6 libgcc-s1 \
     && mkdir -p /root-of-operator/etc/ssl/certs /root-of-operator/usr/share/common-licenses \
     && for package in *.deb; do dpkg-deb --extract "$package" /root-of-operator; done \
     && cp /etc/ssl/certs/ca-certificates.crt /root-of-operator/etc/ssl/certs/ \
@@ -48,7 +49,7 @@ RUN apt-get update \
     && cp -a /usr/share/common-licenses/. /root-of-operator/usr/share/common-licenses/ \
     && cp -r --parents /usr/share/doc/ca-certificates/copyright /root-of-operator/ \
     && rm -rf /root-of-operator/usr/share/lintian /root-of-operator/usr/share/locale \
-        /root-of-operator/usr/lib/x86_64-linux-gnu/gconv
+        /root-of-operator/usr/lib/*-linux-gnu/gconv
 
 FROM scratch AS operator
 COPY --from=operator-root /root-of-operator/ /

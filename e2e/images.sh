@@ -24,7 +24,7 @@ store=(buildah --root "$cache/storage" --runroot "$cache/run" --storage-driver o
 # What Debian's own slim image leaves out, left out here too.
 build_base() {
     local archive
-    archive=$cache/debian-$(sha256sum < "${BASH_SOURCE[0]}" | cut -c1-12).tar
+    archive=$cache/debian-$(declare -f build_base | sha256sum | cut -c1-12).tar
     if ! [ -e "$archive" ]; then
         say "making the Debian base with mmdebstrap"
         local work

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cluster;
+use crate::{cluster, cluster_alone};
 
 /// Scheduling, starting and probing a pod, on a machine that also compiles.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -299,11 +299,9 @@ async fn the_audit_log_tells_who_asked_for_what() -> Result<()> {
     .await
 }
 
-/// Last by name on purpose: while the API server is away, other tests wait, and retry.
 #[tokio::test]
-#[ignore = "disturbs every other test: run alone, with --ignored"]
 async fn pods_serve_on_while_the_api_server_is_away() -> Result<()> {
-    let cluster = cluster().await?;
+    let cluster = cluster_alone().await?;
     in_namespace(&cluster, "away", async |namespace| {
         let client = cluster.client();
         create::<Pod>(&client, &namespace, server()).await?;
