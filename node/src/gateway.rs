@@ -1,12 +1,221 @@
-//! The gateway role.
+//! The gateway role: takes streams in by HTTP push, has them transcoded by
+//! orchestrators, serves them as HLS.
+//!
+//! # The life of a segment
+//!
+//! `push` reads it (`path`, `config_header`, `token`, `body`), `check` looks into it,
+//! `streams` and `stream` say where it belongs, `segment` does the work: `attempts`
+//! asks one orchestrator after another (`select`, `session`, `submit`, `fault`),
+//! `hls` publishes what came back, `multipart` sends it to the client.
+//!
+//! Not here: decoding of any kind, which is the engine's, and transcoding itself.
 
+mod attempts;
+mod body;
+mod check;
+mod config_header;
+mod fault;
+mod hls;
+mod metrics;
+mod multipart;
+mod orchestrators;
+pub mod page;
+mod path;
+mod profiles;
+mod push;
+mod refusal;
+mod segment;
+mod segment_data;
+mod select;
+mod server;
+mod session;
+mod stream;
+mod streams;
+mod submit;
+mod token;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use livepeer_media::{Engine, EngineError};
+use livepeer_settings::Settings;
+use livepeer_settings::status::NodeStatus;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::engine_config;
+use crate::lifecycle::Lifecycle;
 use crate::process::Process;
+use metrics::Metrics;
+use orchestrators::{Orchestrator, Orchestrators};
+use stream::Stream;
+use streams::Streams;
+use token::IngestToken;
+
+/// How often idle streams and left orchestrators are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Workers that only probe: looking at a segment takes milliseconds.
+const PROBE_WORKERS: u32 = 1;
+/// The component in `/readyz`.
+const INGEST: &str = "ingest";
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
-pub enum RoleError {}
+pub enum RoleError {
+    #[error("cannot listen on {addr} (key `gateway.http_addr`)")]
+    Listen {
+        addr: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("key `gateway.profiles`")]
+    Profiles(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot start the engine that looks into segments")]
+    Engine(#[source] EngineError),
+    #[error("cannot set up the client for orchestrators")]
+    Client(#[source] reqwest::Error),
+}
 
-/// Runs the role until it is drained.
-pub async fn run(_process: Process) -> Result<(), RoleError> {
+/// What every request may need.
+pub(crate) struct App {
+    settings: watch::Receiver<Arc<Settings>>,
+    engine: Engine,
+    orchestrators: Orchestrators,
+    streams: Streams,
+    budget: Budget,
+    metrics: Metrics,
+    token: IngestToken,
+    tasks: TaskTracker,
+}
+
+/// Runs the role until it is drained, with an engine of its own.
+pub async fn run(process: Process) -> Result<(), RoleError> {
+    let mut engine = process.settings.borrow().engine.clone();
+    engine.workers = Some(PROBE_WORKERS);
+    let config = engine_config::build(&engine, Some(PROBE_WORKERS));
+    let engine = Engine::start(config, process.lifecycle.stop())
+        .await
+        .map_err(RoleError::Engine)?;
+    let result = run_with(process, engine.clone()).await;
+    engine.stop().await;
+    result
+}
+
+/// Runs the role until it is drained; `engine` looks into segments.
+pub async fn run_with(process: Process, engine: Engine) -> Result<(), RoleError> {
+    let settings = Arc::clone(&process.settings.borrow());
+    process.health.expect(INGEST);
+    process.health.expect(orchestrators::COMPONENT);
+    for profile in &settings.gateway.profiles {
+        profiles::from_settings(profile).map_err(|error| RoleError::Profiles(error.into()))?;
+    }
+    let addr = settings.gateway.http_addr;
+    let listener = TcpListener::bind(addr)
+        .await
+        .map_err(|source| RoleError::Listen { addr, source })?;
+    let app = Arc::new(App {
+        settings: process.settings.clone(),
+        engine,
+        orchestrators: Orchestrators::new().map_err(RoleError::Client)?,
+        streams: Streams::default(),
+        budget: Budget::new(settings.gateway.max_buffered_bytes),
+        metrics: process.health.metrics(Metrics::register),
+        token: IngestToken::new(settings.gateway.ingest_token_file.clone()),
+        tasks: TaskTracker::new(),
+    });
+    report(&process, &app);
+
+    let close = CancellationToken::new();
+    let mut side = JoinSet::new();
+    let stop = process.lifecycle.stop();
+    side.spawn(app.orchestrators.clone().follow(
+        process.settings.clone(),
+        process.health.clone(),
+        close.child_token(),
+    ));
+    let routes = server::routes(Arc::clone(&app));
+    side.spawn(server::serve(listener, routes, close.clone(), stop.clone()));
+    process.health.set(INGEST, Ok(()));
+    process.lifecycle.serving();
+    tracing::info!(%addr, "gateway listens");
+
+    keep(&app, &process.lifecycle).await;
+    close.cancel();
+    end(&app, &stop).await;
+    while side.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The gateway's part of `/status`.
+fn report(process: &Process, app: &Arc<App>) {
+    let app = Arc::clone(app);
+    process.health.report(move |status: &mut NodeStatus| {
+        status.sessions = u32::try_from(app.streams.active()).unwrap_or(u32::MAX);
+        status.capacity = app.settings.borrow().gateway.max_streams;
+        status.orchestrators = app.orchestrators.report();
+    });
+}
+
+/// Ends idle streams, until the process stops or has drained.
+async fn keep(app: &App, lifecycle: &Lifecycle) {
+    let (draining, stop) = (lifecycle.draining(), lifecycle.stop());
+    let mut ends = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = stop.cancelled() => break,
+        }
+        if draining.is_cancelled() {
+            app.streams.drain();
+        }
+        for stream in app.streams.sweep(Instant::now()) {
+            tracing::info!(manifest_id = stream.manifest_id, "stream over");
+            end_sessions(&stream, |_| true, &mut ends);
+        }
+        for stream in app.streams.all() {
+            end_sessions(&stream, Orchestrator::is_removed, &mut ends);
+        }
+        while ends.try_join_next().is_some() {}
+        app.metrics
+            .streams
+            .set(i64::try_from(app.streams.active()).unwrap_or(i64::MAX));
+        app.metrics
+            .buffered_bytes
+            .set(i64::try_from(app.budget.used()).unwrap_or(i64::MAX));
+        if draining.is_cancelled() && app.streams.active() == 0 {
+            break;
+        }
+    }
+    while ends.join_next().await.is_some() {}
+}
+
+/// The last steps: work in flight ends, orchestrators learn that it is over.
+async fn end(app: &App, stop: &CancellationToken) {
+    app.tasks.close();
+    tokio::select! {
+        () = app.tasks.wait() => {}
+        () = stop.cancelled() => {}
+    }
+    let mut ends = JoinSet::new();
+    for stream in app.streams.all() {
+        stream.end(Instant::now());
+        end_sessions(&stream, |_| true, &mut ends);
+    }
+    while ends.join_next().await.is_some() {}
+}
+
+/// Tells those orchestrators for which `leave` says so that this stream needs them no
+/// more.
+fn end_sessions(stream: &Stream, leave: fn(&Orchestrator) -> bool, ends: &mut JoinSet<()>) {
+    for (orchestrator, token) in stream.sessions.drain(leave) {
+        if let Some(token) = token {
+            ends.spawn(async move { orchestrator.end_session(token).await });
+        }
+    }
 }

@@ -1,0 +1,268 @@
+//! A segment until its renditions are here: orchestrator after orchestrator, within a
+//! deadline.
+//!
+//! * The segment's own fault ends it at once, and so does the same failure in the same
+//!   words at a second orchestrator; then nobody is suspended.
+//! * Who is gone costs nothing but the time to notice: the next one is asked at once,
+//!   and the only one as soon as it answers again.
+//! * Who failed at the work is suspended when the segment turns out to be good.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use livepeer_proto::net;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{Fault, judge};
+use super::metrics::Metrics;
+use super::orchestrators::{InfoError, Orchestrator, Orchestrators};
+use super::segment_data::{self, Job};
+use super::select::select;
+use super::session::Sessions;
+use super::submit::{Answer, Submission, SubmitError, Timeouts};
+use crate::budget::Budget;
+
+/// Attempts at which an orchestrator did the work and failed (go-livepeer
+/// `-maxAttempts`).
+const MAX_FAILURES: usize = 3;
+/// Attempts of any kind, a bound on what the deadline alone would allow.
+const MAX_TRIES: usize = 60;
+/// Pause before orchestrators that were all tried are tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why there are no renditions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TranscodeError {
+    /// The segment's own fault; the text is the orchestrator's.
+    #[error("{0}")]
+    Segment(String),
+    #[error("hit max transcode attempts: {0}")]
+    MaxAttempts(String),
+    /// Nobody took it in time; the text tells of the last one asked.
+    #[error("no sessions available ({0})")]
+    NoSession(String),
+    #[error("no memory left for the renditions")]
+    Budget,
+    #[error("the client is gone")]
+    ClientGone,
+}
+
+/// All that a segment needs on its way.
+pub(super) struct Attempts<'a> {
+    pub(super) orchestrators: &'a Orchestrators,
+    pub(super) sessions: &'a Sessions,
+    pub(super) budget: &'a Budget,
+    pub(super) metrics: &'a Metrics,
+    pub(super) job: &'a Job,
+    pub(super) body: &'a Bytes,
+    pub(super) timeout_multiplier: u32,
+    /// Cancelled when nobody waits any more: no further attempt is made.
+    pub(super) gone: &'a CancellationToken,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct History {
+    tries: usize,
+    /// Who failed at the work, and in which words.
+    failures: Vec<(String, String)>,
+    /// Whom to avoid when the segment turns out to be good.
+    suspects: Vec<String>,
+    /// Asked since the last pause.
+    asked: Vec<String>,
+    last_error: String,
+}
+
+impl Attempts<'_> {
+    /// The renditions in the order of the profiles.
+    pub(super) async fn run(&self) -> Result<Vec<Bytes>, TranscodeError> {
+        let timeouts = Timeouts::of(self.duration(), self.timeout_multiplier);
+        // a stalled first attempt leaves a whole one to the second
+        let deadline = Instant::now() + timeouts.reply * 2;
+        let mut history = History::default();
+        let result = match timeout_at(deadline, self.work(timeouts, &mut history)).await {
+            Ok(result) => result,
+            Err(_) => Err(TranscodeError::NoSession(format!(
+                "deadline passed, {}",
+                history.last_error
+            ))),
+        };
+        let blameless = matches!(result, Err(TranscodeError::Segment(_)));
+        if !blameless {
+            for uri in &history.suspects {
+                self.sessions.suspend(uri, Instant::now());
+            }
+        }
+        result
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_millis(self.job.duration_ms.into())
+    }
+
+    async fn work(
+        &self,
+        timeouts: Timeouts,
+        history: &mut History,
+    ) -> Result<Vec<Bytes>, TranscodeError> {
+        while history.tries < MAX_TRIES {
+            if self.gone.is_cancelled() && history.tries > 0 {
+                return Err(TranscodeError::ClientGone);
+            }
+            let Some(orchestrator) = self.pick(history) else {
+                if self.orchestrators.long_gone(timeouts.reply) {
+                    break;
+                }
+                history.asked.clear();
+                self.orchestrators.recheck();
+                sleep(RETRY_PAUSE).await;
+                continue;
+            };
+            history.tries += 1;
+            match self.attempt(&orchestrator, timeouts).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => self.learn(&orchestrator, fault, history)?,
+            }
+            self.metrics.retried.inc();
+        }
+        Err(TranscodeError::NoSession(std::mem::take(
+            &mut history.last_error,
+        )))
+    }
+
+    /// The best of those not asked since the last pause.
+    fn pick(&self, history: &History) -> Option<Arc<Orchestrator>> {
+        let mut open = self.orchestrators.reachable();
+        open.retain(|orchestrator| !history.asked.iter().any(|uri| uri == orchestrator.uri()));
+        let candidates = self.sessions.candidates(&open, Instant::now());
+        select(&candidates).map(|index| open.swap_remove(index))
+    }
+
+    /// One try at one orchestrator.
+    async fn attempt(
+        &self,
+        orchestrator: &Arc<Orchestrator>,
+        timeouts: Timeouts,
+    ) -> Result<Vec<Bytes>, Fault> {
+        let uri = orchestrator.uri();
+        let info = self.session(orchestrator).await.map_err(judge_info)?;
+        let flight = self.sessions.started(uri, self.duration(), Instant::now());
+        let result = Submission {
+            http: self.orchestrators.http(),
+            budget: self.budget,
+            info: &info,
+            segment: segment_data::build(self.job, info.auth_token.clone()),
+            body: self.body.clone(),
+            renditions: self.job.profiles.len(),
+            timeouts,
+        }
+        .run()
+        .await;
+        match result {
+            Ok(Answer {
+                renditions,
+                info,
+                draining,
+            }) => {
+                let now = Instant::now();
+                self.sessions.arrived(uri, flight, info, draining, now);
+                Ok(renditions)
+            }
+            Err(error) => {
+                self.sessions.lost(uri, flight);
+                if let SubmitError::Connection(reason) = &error {
+                    orchestrator.suspect(reason);
+                }
+                Err(judge(&error))
+            }
+        }
+    }
+
+    /// The stream's session there, or a new one.
+    async fn session(
+        &self,
+        orchestrator: &Arc<Orchestrator>,
+    ) -> Result<Arc<net::OrchestratorInfo>, InfoError> {
+        let unix_now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        if let Some(info) = self.sessions.get(orchestrator.uri(), unix_now) {
+            return Ok(info);
+        }
+        let info = Arc::new(orchestrator.fetch_info(&self.job.capabilities).await?);
+        let replaced = self.sessions.put(orchestrator, Arc::clone(&info));
+        if let Some(token) = replaced {
+            orchestrator.end_session(token).await;
+        }
+        Ok(info)
+    }
+
+    /// Notes a failure; an error means that there is no point in going on.
+    fn learn(
+        &self,
+        orchestrator: &Orchestrator,
+        fault: Fault,
+        history: &mut History,
+    ) -> Result<(), TranscodeError> {
+        let uri = orchestrator.uri();
+        tracing::warn!(
+            manifest_id = self.job.manifest_id,
+            seq = self.job.seq,
+            orchestrator = uri,
+            attempt = history.tries,
+            ?fault,
+            "attempt failed"
+        );
+        match fault {
+            Fault::Segment(text) => return Err(TranscodeError::Segment(text)),
+            Fault::Budget => return Err(TranscodeError::Budget),
+            Fault::Session(text) => {
+                // the same one again, with a new session; a second refusal goes elsewhere
+                self.sessions.forget(uri);
+                if history.last_error == text {
+                    history.asked.push(uri.to_owned());
+                }
+                history.last_error = text;
+            }
+            Fault::Busy(text) => {
+                self.sessions.forget(uri);
+                history.asked.push(uri.to_owned());
+                history.last_error = text;
+            }
+            Fault::Orchestrator(text) => {
+                self.sessions.forget(uri);
+                history.asked.push(uri.to_owned());
+                history.suspects.push(uri.to_owned());
+                history.last_error = text;
+            }
+            Fault::Work(text) => {
+                let elsewhere = |(other, words): &(String, String)| other != uri && *words == text;
+                if history.failures.iter().any(elsewhere) {
+                    return Err(TranscodeError::Segment(text));
+                }
+                history.failures.push((uri.to_owned(), text.clone()));
+                history.suspects.push(uri.to_owned());
+                history.asked.push(uri.to_owned());
+                if history.failures.len() >= MAX_FAILURES {
+                    return Err(TranscodeError::MaxAttempts(text));
+                }
+                history.last_error = text;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No session, so no attempt: the segment was not even shown.
+fn judge_info(error: InfoError) -> Fault {
+    match error {
+        InfoError::Capped => Fault::Busy(error.to_string()),
+        InfoError::Unreachable(_)
+        | InfoError::Timeout
+        | InfoError::Refused(_)
+        | InfoError::NoTranscoder
+        | InfoError::Capabilities(_) => Fault::Orchestrator(error.to_string()),
+    }
+}

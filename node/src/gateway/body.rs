@@ -1,0 +1,176 @@
+//! Reads a pushed body into one buffer: within the byte budget, within a size, within
+//! time, and hashed on the way.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use livepeer_proto::headers::MAX_SEGMENT_BYTES;
+use sha3::{Digest, Keccak256};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::budget::Budget;
+
+/// First piece of budget for a body whose length was not announced.
+const FIRST_PIECE: u64 = 1 << 20;
+/// Longest pause between two pieces of a body.
+const IDLE: Duration = Duration::from_secs(15);
+/// Longest time for a body: the longest segment pushed while it is being recorded.
+const WHOLE: Duration = Duration::from_secs(330);
+/// What is read and thrown away of a refused body, so that a client that sends before
+/// it reads still gets the answer.
+const DISCARD: u64 = MAX_SEGMENT_BYTES + (16 << 20);
+const DISCARD_TIME: Duration = Duration::from_secs(10);
+
+/// A body in memory.
+#[derive(Debug)]
+pub(super) struct ReadBody {
+    pub(super) data: Bytes,
+    /// Keccak-256.
+    pub(super) hash: [u8; 32],
+}
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("input bigger than max buffer size")]
+    TooLarge,
+    #[error("no memory left for more segments")]
+    Budget,
+    #[error("body not sent in time")]
+    Slow,
+    #[error("body unreadable")]
+    Broken(#[source] axum::Error),
+}
+
+/// Reads `body`, whose announced length is `length`.
+pub(super) async fn read(
+    body: &mut Body,
+    length: Option<u64>,
+    budget: &Budget,
+) -> Result<ReadBody, BodyError> {
+    if length.is_some_and(|length| length > MAX_SEGMENT_BYTES) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut held = budget
+        .take(length.unwrap_or(FIRST_PIECE))
+        .ok_or(BodyError::Budget)?;
+    let whole = Instant::now() + WHOLE;
+    let mut data = Vec::with_capacity(to_usize(held.bytes()));
+    let mut hash = Keccak256::new();
+    while let Some(piece) = next(body, whole).await? {
+        let needed = (data.len() + piece.len()) as u64;
+        if needed > MAX_SEGMENT_BYTES {
+            return Err(BodyError::TooLarge);
+        }
+        if needed > held.bytes() {
+            let grown = needed.max(held.bytes() * 2).min(MAX_SEGMENT_BYTES);
+            if !held.grow(grown - held.bytes()) {
+                return Err(BodyError::Budget);
+            }
+            data.reserve_exact(to_usize(grown) - data.len());
+        }
+        hash.update(&piece);
+        data.extend_from_slice(&piece);
+    }
+    Ok(ReadBody {
+        data: held.seal(data),
+        hash: hash.finalize().into(),
+    })
+}
+
+/// Lets a refused request's body go by.
+pub(super) async fn discard(mut body: Body) {
+    let by = Instant::now() + DISCARD_TIME;
+    let mut left = DISCARD;
+    while let Ok(Some(piece)) = next(&mut body, by).await {
+        left = left.saturating_sub(piece.len() as u64);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+async fn next(body: &mut Body, whole: Instant) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let frame = timeout_at(whole, timeout(IDLE, body.frame()))
+            .await
+            .map_err(|_| BodyError::Slow)?
+            .map_err(|_| BodyError::Slow)?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(BodyError::Broken(error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Bodies are far smaller than the address space.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use bytes::Bytes;
+    use livepeer_proto::credentials::keccak256;
+    use livepeer_proto::headers::MAX_SEGMENT_BYTES;
+
+    use super::{BodyError, read};
+    use crate::budget::Budget;
+
+    fn pieces(pieces: Vec<Bytes>) -> Body {
+        let pieces = pieces.into_iter().map(Ok::<_, std::convert::Infallible>);
+        Body::from_stream(futures::stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn any_split_of_a_body_gives_the_same_bytes_and_hash() {
+        let budget = Budget::new(10 << 20);
+        let whole = vec![7_u8; 3 << 20];
+        for size in [1 << 20, 1000, 3 << 20] {
+            let mut body = pieces(whole.chunks(size).map(Bytes::copy_from_slice).collect());
+            let got = read(&mut body, None, &budget).await.unwrap();
+            assert_eq!(got.hash, keccak256(&whole));
+            assert_eq!(got.data, whole);
+        }
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_byte_too_many_is_refused_before_it_is_read() {
+        let budget = Budget::new(u64::MAX);
+        let mut body = Body::empty();
+        let refused = read(&mut body, Some(MAX_SEGMENT_BYTES + 1), &budget).await;
+        assert!(matches!(refused, Err(BodyError::TooLarge)));
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "input bigger than max buffer size"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_budget_is_refused_announced_or_not() {
+        let budget = Budget::new(2 << 20);
+        let refused = read(&mut Body::empty(), Some(3 << 20), &budget).await;
+        assert!(matches!(refused, Err(BodyError::Budget)));
+        let mut unannounced = pieces(vec![Bytes::from(vec![0; 3 << 20])]);
+        let refused = read(&mut unannounced, None, &budget).await;
+        assert!(matches!(refused, Err(BodyError::Budget)));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_sending_is_not_waited_for() {
+        let budget = Budget::new(2 << 20);
+        let mut body = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());
+        let refused = read(&mut body, Some(1000), &budget).await;
+        assert!(matches!(refused, Err(BodyError::Slow)));
+    }
+}

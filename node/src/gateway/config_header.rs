@@ -1,0 +1,119 @@
+//! The `Livepeer-Transcode-Configuration` header of a push: what this stream wants,
+//! in the JSON shape of go-livepeer's authentication webhook (`server/auth.go`).
+//!
+//! Taken: `manifestID`, `presets`, `profiles`, `timeoutMultiplier`,
+//! `forceSessionReinit`. Keys about storage and recording are read over, as unknown
+//! keys are: nothing of them is built.
+
+use livepeer_media::Profile;
+use serde::Deserialize;
+
+use super::profiles::{self, JsonProfile, ProfileError};
+
+pub(super) const HEADER: &str = "livepeer-transcode-configuration";
+
+/// Largest factor on the timeouts of a segment; more would only hide a dead peer.
+const MAX_TIMEOUT_MULTIPLIER: u32 = 10;
+
+/// What a push asks for beyond the settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct StreamConfig {
+    /// Wins over the path's.
+    pub(super) manifest_id: Option<String>,
+    /// Presets, then profiles; `None` when the header names neither.
+    pub(super) profiles: Option<Vec<Profile>>,
+    /// Factor on header and body timeouts; at least 1. First segment only.
+    pub(super) timeout_multiplier: u32,
+    pub(super) force_session_reinit: bool,
+}
+
+/// Why the header was refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConfigError {
+    /// Not JSON, or not of this shape: 400.
+    #[error("invalid transcode configuration: {0}")]
+    Json(String),
+    /// JSON of the right shape with a profile that cannot be: 500, as on the wire.
+    #[error("invalid transcode configuration")]
+    Profile(#[from] ProfileError),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Json {
+    #[serde(rename = "manifestID", alias = "manifestId")]
+    manifest_id: String,
+    presets: Option<Vec<String>>,
+    profiles: Option<Vec<JsonProfile>>,
+    timeout_multiplier: u32,
+    force_session_reinit: bool,
+}
+
+/// Reads the header's text.
+pub(super) fn parse(text: &[u8]) -> Result<StreamConfig, ConfigError> {
+    let json: Json =
+        serde_json::from_slice(text).map_err(|error| ConfigError::Json(error.to_string()))?;
+    let profiles = match (json.presets, json.profiles) {
+        (None, None) => None,
+        (presets, spelled_out) => {
+            // presets that nobody knows are skipped, as go-livepeer does
+            let mut all: Vec<Profile> = presets
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|name| Profile::preset(name))
+                .collect();
+            for entry in spelled_out.unwrap_or_default() {
+                all.push(profiles::from_json(&entry)?);
+            }
+            Some(all)
+        }
+    };
+    Ok(StreamConfig {
+        manifest_id: Some(json.manifest_id).filter(|id| !id.is_empty()),
+        profiles,
+        timeout_multiplier: json.timeout_multiplier.clamp(1, MAX_TIMEOUT_MULTIPLIER),
+        force_session_reinit: json.force_session_reinit,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConfigError, parse};
+
+    #[test]
+    fn presets_come_before_profiles_and_unknown_ones_are_skipped() {
+        let text = br#"{"manifestID":"m","presets":["P240p30fps16x9","nope"],
+            "profiles":[{"name":"p","width":1,"height":2,"bitrate":3}],"timeoutMultiplier":3}"#;
+        let config = parse(text).unwrap();
+        let names: Vec<_> = config
+            .profiles
+            .unwrap()
+            .into_iter()
+            .map(|p| p.name)
+            .collect();
+        assert_eq!(names, ["P240p30fps16x9", "p"]);
+        assert_eq!(config.manifest_id.as_deref(), Some("m"));
+        assert_eq!(config.timeout_multiplier, 3);
+    }
+
+    #[test]
+    fn naming_neither_key_leaves_the_choice_to_the_settings() {
+        assert_eq!(parse(b"{}").unwrap().profiles, None);
+        assert_eq!(
+            parse(br#"{"profiles":[]}"#).unwrap().profiles,
+            Some(Vec::new())
+        );
+    }
+
+    #[test]
+    fn bad_json_and_bad_profiles_are_told_apart() {
+        for text in ["", "{", "[]x", r#"{"profiles":{}}"#, r#"{"presets":[1]}"#] {
+            assert!(
+                matches!(parse(text.as_bytes()), Err(ConfigError::Json(_))),
+                "{text}"
+            );
+        }
+        let bad = parse(br#"{"profiles":[{"gop":"x"}]}"#);
+        assert!(matches!(bad, Err(ConfigError::Profile(_))));
+    }
+}

@@ -1,0 +1,133 @@
+//! Whose fault a failed attempt is, which decides what happens next. Pure.
+
+use livepeer_proto::errors;
+
+use super::submit::SubmitError;
+
+/// A failed attempt, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The segment's own: it would fail anywhere. No retry, nobody is suspended.
+    Segment(String),
+    /// It failed at the work. Elsewhere it may not; if it fails there in the same
+    /// words, the segment is to blame.
+    Work(String),
+    /// The orchestrator is gone or broken: elsewhere, at once.
+    Orchestrator(String),
+    /// The orchestrator has no room now: elsewhere, or here a little later.
+    Busy(String),
+    /// The session is not known any more: a new one, at the same place.
+    Session(String),
+    /// Our own limit.
+    Budget,
+}
+
+/// Texts about an orchestrator's own state: that two of them say the same tells
+/// nothing about the segment.
+const NO_ROOM: [&str; 8] = [
+    errors::ORCHESTRATOR_BUSY,
+    errors::ORCHESTRATOR_CAPPED,
+    errors::NO_TRANSCODERS,
+    errors::NO_CAPABLE_TRANSCODERS,
+    errors::TRANSCODER_TIMEOUT,
+    "ErrTranscoderUnavailable",
+    "TranscoderBusy",
+    "TranscoderStopped",
+];
+
+/// Refusals of an auth token (`server/segment_rpc.go`): after a restart an
+/// orchestrator knows none of the tokens that it gave.
+const TOKEN_REFUSALS: [&str; 3] = [
+    "missing auth token",
+    "invalid auth token",
+    "expired auth token",
+];
+
+/// Judges a failed attempt.
+pub(super) fn judge(error: &SubmitError) -> Fault {
+    let text = error.to_string();
+    match error {
+        SubmitError::Transcode(text) if errors::is_non_retryable(text) => {
+            Fault::Segment(text.clone())
+        }
+        SubmitError::Transcode(text) if NO_ROOM.contains(&text.as_str()) => {
+            Fault::Busy(text.clone())
+        }
+        SubmitError::Transcode(text) => Fault::Work(text.clone()),
+        SubmitError::Status { text: body, .. } if TOKEN_REFUSALS.contains(&body.as_str()) => {
+            Fault::Session(text)
+        }
+        SubmitError::Status { text: body, .. } if NO_ROOM.contains(&body.as_str()) => {
+            Fault::Busy(text)
+        }
+        SubmitError::Status { status: 503, .. } => Fault::Busy(text),
+        SubmitError::Budget => Fault::Budget,
+        SubmitError::Connection(_)
+        | SubmitError::HeaderTimeout(_)
+        | SubmitError::ReplyTimeout(_)
+        | SubmitError::Status { .. }
+        | SubmitError::Reply(_)
+        | SubmitError::Rendition(_) => Fault::Orchestrator(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Fault, judge};
+    use crate::gateway::submit::SubmitError;
+
+    fn transcode(text: &str) -> Fault {
+        judge(&SubmitError::Transcode(text.to_owned()))
+    }
+
+    fn status(status: u16, text: &str) -> Fault {
+        judge(&SubmitError::Status {
+            status,
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn the_texts_of_the_wire_say_whose_fault_it_is() {
+        assert!(matches!(
+            transcode("No keyframes in input"),
+            Fault::Segment(_)
+        ));
+        assert!(matches!(
+            transcode("TranscoderInvalidVideo"),
+            Fault::Segment(_)
+        ));
+        assert!(matches!(transcode("OrchestratorBusy"), Fault::Busy(_)));
+        assert!(matches!(
+            transcode("no transcoders available"),
+            Fault::Busy(_)
+        ));
+        assert!(matches!(transcode("Invalid data found"), Fault::Work(_)));
+    }
+
+    #[test]
+    fn a_refused_token_asks_for_a_new_session_and_not_for_another_orchestrator() {
+        assert!(matches!(
+            status(403, "invalid auth token"),
+            Fault::Session(_)
+        ));
+        assert!(matches!(
+            status(403, "expired auth token"),
+            Fault::Session(_)
+        ));
+        assert!(matches!(status(403, "OrchestratorCapped"), Fault::Busy(_)));
+        assert!(matches!(status(403, "Forbidden"), Fault::Orchestrator(_)));
+        assert!(matches!(status(503, ""), Fault::Busy(_)));
+    }
+
+    #[test]
+    fn a_broken_connection_is_the_orchestrators() {
+        let lost = judge(&SubmitError::Connection("reset".into()));
+        assert!(matches!(lost, Fault::Orchestrator(_)));
+        let late = judge(&SubmitError::HeaderTimeout(Duration::from_secs(2)));
+        assert!(matches!(late, Fault::Orchestrator(_)));
+        assert_eq!(judge(&SubmitError::Budget), Fault::Budget);
+    }
+}

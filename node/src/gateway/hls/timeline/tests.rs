@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{HOLD_BACK, Segment, Timeline};
+
+fn segment(tag: u8) -> Segment {
+    Segment {
+        hash: [tag; 32],
+        duration: Duration::from_secs(2),
+        files: vec![Bytes::from(vec![tag; 1000])],
+    }
+}
+
+/// Pushes that succeed, one after another, each with bytes of its own.
+fn push(timeline: &mut Timeline, seqs: impl IntoIterator<Item = u64>) {
+    for seq in seqs {
+        let tag = u8::try_from(seq % 251).unwrap();
+        let key = timeline.begin(seq, &[tag; 32]);
+        timeline.finish(key, Some(segment(tag)), Instant::now());
+    }
+}
+
+fn names(timeline: &Timeline) -> Vec<String> {
+    let window = timeline.window().unwrap();
+    let mark = |discontinuity| if discontinuity { "!" } else { "" };
+    window
+        .entries
+        .iter()
+        .map(|entry| format!("{}{}", mark(entry.discontinuity), entry.name))
+        .collect()
+}
+
+#[test]
+fn the_window_slides_and_numbers_count_from_the_first_segment() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, 7..15);
+    assert_eq!(names(&timeline), ["9", "10", "11", "12", "13", "14"]);
+    let window = timeline.window().unwrap();
+    assert_eq!((window.media_sequence, window.target_seconds), (2, 2));
+    assert!(timeline.file("7", 0).is_some(), "kept beyond the window");
+    push(&mut timeline, 15..30);
+    assert!(timeline.file("17", 0).is_none() && timeline.file("18", 0).is_some());
+    assert_eq!(timeline.bytes(), 12_000);
+}
+
+#[test]
+fn a_segment_that_finishes_early_waits_for_the_one_before() {
+    let mut timeline = Timeline::default();
+    let zero = timeline.begin(0, &[0; 32]);
+    let one = timeline.begin(1, &[1; 32]);
+    timeline.finish(one, Some(segment(1)), Instant::now());
+    assert_eq!(timeline.window(), None);
+    timeline.finish(zero, Some(segment(0)), Instant::now());
+    assert_eq!(names(&timeline), ["0", "1"]);
+}
+
+#[test]
+fn a_failed_segment_leaves_a_discontinuity_at_once() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0]);
+    let one = timeline.begin(1, &[1; 32]);
+    timeline.finish(one, None, Instant::now());
+    push(&mut timeline, [2, 3]);
+    assert_eq!(names(&timeline), ["0", "!2", "3"]);
+}
+
+#[test]
+fn a_segment_never_pushed_is_waited_for_a_while() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0, 2]);
+    assert_eq!(names(&timeline), ["0"]);
+    timeline.settle(Instant::now() + HOLD_BACK);
+    assert_eq!(names(&timeline), ["0", "!2"]);
+    push(&mut timeline, [1]);
+    assert_eq!(
+        names(&timeline),
+        ["0", "!2"],
+        "too late: nothing is inserted"
+    );
+}
+
+#[test]
+fn the_same_segment_pushed_again_is_published_once() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0, 1, 1, 0, 2]);
+    assert_eq!(names(&timeline), ["0", "1", "2"]);
+}
+
+#[test]
+fn a_retry_that_succeeds_makes_up_for_the_push_that_failed() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0]);
+    let first = timeline.begin(1, &[1; 32]);
+    let retry = timeline.begin(1, &[1; 32]);
+    timeline.finish(first, None, Instant::now());
+    timeline.finish(retry, Some(segment(1)), Instant::now());
+    assert_eq!(names(&timeline), ["0", "1"]);
+}
+
+#[test]
+fn a_stream_that_starts_over_goes_on_behind_a_discontinuity() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, 0..20);
+    push(&mut timeline, 0..2);
+    assert_eq!(names(&timeline), ["16", "17", "18", "19", "!1-0", "1-1"]);
+    let key = timeline.begin(1, &[99; 32]);
+    timeline.finish(key, Some(segment(99)), Instant::now());
+    assert_eq!(
+        names(&timeline).last().unwrap(),
+        "!2-1",
+        "other bytes, same number"
+    );
+}
+
+#[test]
+fn removed_discontinuities_are_counted() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0, 1]);
+    let two = timeline.begin(2, &[2; 32]);
+    timeline.finish(two, None, Instant::now());
+    push(&mut timeline, 3..8);
+    let window = timeline.window().unwrap();
+    assert_eq!(
+        (window.media_sequence, window.discontinuity_sequence),
+        (1, 0)
+    );
+    push(&mut timeline, 8..20);
+    assert_eq!(timeline.window().unwrap().discontinuity_sequence, 1);
+}
+
+#[test]
+fn the_target_duration_changes_only_when_an_entry_would_exceed_it() {
+    let mut timeline = Timeline::default();
+    for (seq, millis, target) in [(0, 2000, 2), (1, 2040, 2), (2, 1000, 2), (3, 2600, 3)] {
+        let key = timeline.begin(seq, &[0; 32]);
+        let mut segment = segment(0);
+        segment.duration = Duration::from_millis(millis);
+        timeline.finish(key, Some(segment), Instant::now());
+        assert_eq!(timeline.window().unwrap().target_seconds, target);
+    }
+}
+
+#[test]
+fn the_end_publishes_what_waits_and_says_so() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0, 5]);
+    timeline.end(Instant::now());
+    assert_eq!(names(&timeline), ["0", "!5"]);
+    assert!(timeline.window().unwrap().ended);
+}
+
+#[test]
+fn under_memory_pressure_the_oldest_go_and_the_newest_stays() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, 0..10);
+    timeline.shrink_to(3500);
+    assert_eq!(names(&timeline), ["7", "8", "9"]);
+    timeline.shrink_to(0);
+    assert_eq!(names(&timeline), ["9"]);
+    assert_eq!(timeline.peak(0), 4000);
+}

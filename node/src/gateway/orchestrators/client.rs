@@ -1,0 +1,193 @@
+//! Calls to an orchestrator's gRPC service.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use livepeer_proto::capabilities::{self, Mismatch};
+use livepeer_proto::net::orchestrator_client::OrchestratorClient;
+use livepeer_proto::{dial, errors, net};
+use tonic::transport::Channel;
+
+/// Longest time to wait for `GetOrchestrator` (go-livepeer: a refresh gets 2.5 s).
+const INFO_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Telling an orchestrator that a session is over is a courtesy: it forgets sessions
+/// by itself after 70 s.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Address of an off-chain gateway.
+const NO_ADDRESS: [u8; 20] = [0; 20];
+
+/// Why an orchestrator gave no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::gateway) enum InfoError {
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("did not answer within {}s", INFO_TIMEOUT.as_secs_f32())]
+    Timeout,
+    #[error("every session is taken")]
+    Capped,
+    #[error("refused: {0}")]
+    Refused(String),
+    #[error("takes no work itself")]
+    NoTranscoder,
+    #[error("{0}")]
+    Capabilities(#[from] Mismatch),
+}
+
+/// A connection that is made when it is first needed, and again after it broke.
+#[derive(Debug)]
+pub(super) struct Rpc {
+    uri: String,
+    client: Mutex<Option<OrchestratorClient<Channel>>>,
+}
+
+impl Rpc {
+    pub(super) fn new(uri: String) -> Self {
+        Self {
+            uri,
+            client: Mutex::default(),
+        }
+    }
+
+    async fn client(&self) -> Result<OrchestratorClient<Channel>, InfoError> {
+        let kept = self.slot().clone();
+        if let Some(client) = kept {
+            return Ok(client);
+        }
+        let channel = dial::connect(&self.uri)
+            .await
+            .map_err(|error| InfoError::Unreachable(chain(&error)))?;
+        let client = OrchestratorClient::new(channel);
+        *self.slot() = Some(client.clone());
+        Ok(client)
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<OrchestratorClient<Channel>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `GetOrchestrator`: a new session, if the orchestrator can do the job.
+    pub(super) async fn fetch_info(
+        &self,
+        job: &net::Capabilities,
+    ) -> Result<net::OrchestratorInfo, InfoError> {
+        let request = net::OrchestratorRequest {
+            address: NO_ADDRESS.to_vec(),
+            capabilities: Some(job.clone()),
+            ..net::OrchestratorRequest::default()
+        };
+        let call = async {
+            let mut client = self.client().await?;
+            let answer = client.get_orchestrator(request).await;
+            let answer = answer.map_err(|status| self.refused(&status))?;
+            Ok::<_, InfoError>(answer.into_inner())
+        };
+        let info = match tokio::time::timeout(INFO_TIMEOUT, call).await {
+            Ok(result) => result?,
+            Err(_) => {
+                *self.slot() = None;
+                return Err(InfoError::Timeout);
+            }
+        };
+        check(job, &info)?;
+        Ok(info)
+    }
+
+    /// A broken connection is not kept: the next call makes a new one.
+    fn refused(&self, status: &tonic::Status) -> InfoError {
+        let text = status.message();
+        if text.contains(errors::ORCHESTRATOR_CAPPED) {
+            return InfoError::Capped;
+        }
+        // every refusal of an orchestrator has this code (`server/rpc.go`)
+        let is_transport = std::error::Error::source(status).is_some();
+        if status.code() == tonic::Code::Unknown && !is_transport {
+            return InfoError::Refused(text.to_owned());
+        }
+        *self.slot() = None;
+        InfoError::Unreachable(chain(status))
+    }
+
+    /// `EndTranscodingSession`; whether it arrives does not matter to anyone here.
+    pub(super) async fn end_session(&self, token: net::AuthToken) {
+        let request = net::EndTranscodingSessionRequest {
+            auth_token: Some(token),
+        };
+        let call = async {
+            let mut client = self.client().await.ok()?;
+            client.end_transcoding_session(request).await.ok()
+        };
+        if !matches!(tokio::time::timeout(END_TIMEOUT, call).await, Ok(Some(_))) {
+            tracing::debug!(orchestrator = self.uri, "a session's end could not be told");
+        }
+    }
+}
+
+/// Whether the one that answered can do the job.
+fn check(job: &net::Capabilities, info: &net::OrchestratorInfo) -> Result<(), InfoError> {
+    if info.transcoder.is_empty() {
+        return Err(InfoError::NoTranscoder);
+    }
+    // one that names no capabilities lacks the auth token, which each job needs
+    let offered = info.capabilities.clone().unwrap_or_default();
+    Ok(capabilities::compatible(job, &offered)?)
+}
+
+/// An error and its causes on one line, none of them twice.
+pub(in crate::gateway) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InfoError, Rpc, check};
+    use livepeer_proto::capabilities::{Mismatch, message, software};
+    use livepeer_proto::net;
+
+    #[test]
+    fn who_takes_no_work_or_lacks_a_capability_is_not_used() {
+        let job = message(&software(), 1, "");
+        let mut info = net::OrchestratorInfo::default();
+        assert_eq!(check(&job, &info), Err(InfoError::NoTranscoder));
+        info.transcoder = "https://o:1".into();
+        assert_eq!(
+            check(&job, &info),
+            Err(InfoError::Capabilities(Mismatch::Missing))
+        );
+        info.capabilities = Some(message(&software(), 1, "0.9.1"));
+        assert_eq!(check(&job, &info), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_full_orchestrator_is_told_from_one_that_refuses() {
+        let rpc = Rpc::new("https://127.0.0.1:1".into());
+        let full = "Invalid orchestrator request: OrchestratorCapped";
+        assert_eq!(
+            rpc.refused(&tonic::Status::unknown(full)),
+            InfoError::Capped
+        );
+        let other = rpc.refused(&tonic::Status::unknown("authentication failed: x"));
+        assert_eq!(other, InfoError::Refused("authentication failed: x".into()));
+        let gone = rpc.refused(&tonic::Status::unavailable("connection reset"));
+        assert!(matches!(gone, InfoError::Unreachable(_)));
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_unreachable() {
+        let rpc = Rpc::new("https://127.0.0.1:1".into());
+        let error = rpc
+            .fetch_info(&net::Capabilities::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, InfoError::Unreachable(_)), "{error}");
+    }
+}

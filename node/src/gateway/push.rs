@@ -1,0 +1,368 @@
+//! `PUT|POST /live/{manifestID}[/..]/{seq}.{ts|mp4}`: a segment in, its renditions out.
+//!
+//! Statuses, headers and replies are go-livepeer's (`server/mediaserver.go`,
+//! `HandlePush`). Everything that can be refused before the body is read, is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use livepeer_media::Profile;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::body;
+use super::check;
+use super::config_header::{self, StreamConfig};
+use super::metrics::Outcome;
+use super::multipart::{self, Part};
+use super::path::{self, PushPath};
+use super::profiles;
+use super::refusal::Refusal;
+use super::segment::{self, Pushed};
+use super::stream::{Stream, StreamStart};
+use super::streams::Entrance;
+
+/// Duration of a segment that does not say (go-livepeer).
+const DEFAULT_DURATION_MS: u32 = 2000;
+/// Longest segment.
+const MAX_DURATION_MS: i64 = 300_000;
+
+/// What the head of a push says.
+#[derive(Debug)]
+struct Head {
+    path: PushPath,
+    config: StreamConfig,
+    /// `None` when the client did not say.
+    duration_ms: Option<u32>,
+    slice: Option<(u64, u64)>,
+    resolution: Option<(u32, u32)>,
+    multipart: bool,
+    length: Option<u64>,
+}
+
+/// The route's handler.
+pub(super) async fn push(
+    State(app): State<Arc<App>>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, mut body) = request.into_parts();
+    let admitted = admit(&app, &parts.method, &path, &parts.headers).await;
+    let result = match admitted {
+        Ok((head, entrance)) => serve(&app, head, entrance, &mut body).await,
+        Err(refusal) => Err(refusal),
+    };
+    match result {
+        Ok(response) => response,
+        Err(refusal) => {
+            tracing::debug!(
+                path,
+                status = refusal.status.as_u16(),
+                reason = refusal.text,
+                "push refused"
+            );
+            body::discard(body).await;
+            refusal.into_response()
+        }
+    }
+}
+
+/// All checks that need no body, in go-livepeer's order.
+async fn admit(
+    app: &App,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<(Head, Entrance), Refusal> {
+    if method != Method::PUT && method != Method::POST {
+        return Err(Refusal::method());
+    }
+    let authorization = headers.get(header::AUTHORIZATION);
+    app.token
+        .check(authorization.map(|value| value.as_bytes()))
+        .await?;
+    let head = parse_head(path, headers)?;
+    let max_streams = app.settings.borrow().gateway.max_streams;
+    let entrance = app.streams.enter(&head.path.manifest_id, max_streams)?;
+    Ok((head, entrance))
+}
+
+/// Reads the head. Pure.
+fn parse_head(path: &str, headers: &HeaderMap) -> Result<Head, Refusal> {
+    let config = match headers.get(config_header::HEADER) {
+        Some(value) => config_header::parse(value.as_bytes())?,
+        None => StreamConfig {
+            timeout_multiplier: 1,
+            ..StreamConfig::default()
+        },
+    };
+    let mut path = path::parse(&format!("/live/{path}"))?;
+    if let Some(id) = &config.manifest_id {
+        path.manifest_id = path::manifest_id(id);
+        if !path::is_valid_manifest_id(&path.manifest_id) {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "Bad URL"));
+        }
+    }
+    Ok(Head {
+        slice: parse_slice(headers)?,
+        duration_ms: parse_duration(text(headers, "content-duration"))?,
+        resolution: text(headers, "content-resolution").and_then(parse_resolution),
+        multipart: text(headers, header::ACCEPT.as_str()) == Some(multipart::ACCEPT),
+        length: text(headers, header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()),
+        path,
+        config,
+    })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Milliseconds; what is no number counts as not said.
+fn parse_duration(text: Option<&str>) -> Result<Option<u32>, Refusal> {
+    let Some(millis) = text.and_then(|text| text.parse::<i64>().ok()) else {
+        return Ok(None);
+    };
+    if !(0..=MAX_DURATION_MS).contains(&millis) {
+        return Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "invalid duration",
+        ));
+    }
+    Ok(u32::try_from(millis).ok().filter(|millis| *millis > 0))
+}
+
+/// The window that `Content-Slice-From` and `-To` ask for.
+fn parse_slice(headers: &HeaderMap) -> Result<Option<(u64, u64)>, Refusal> {
+    let bad = || Refusal::new(StatusCode::BAD_REQUEST, "Invalid slice parameters");
+    let read = |name| match text(headers, name) {
+        Some(text) => text.parse::<u64>().map_err(|_| bad()),
+        None => Ok(0),
+    };
+    let (from, to) = (read("content-slice-from")?, read("content-slice-to")?);
+    if from > 0 && to > 0 && from > to {
+        return Err(bad());
+    }
+    Ok((from > 0 || to > 0).then_some((from, to)))
+}
+
+fn parse_resolution(text: &str) -> Option<(u32, u32)> {
+    let (width, height) = text.split_once('x')?;
+    let size = (width.parse().ok()?, height.parse().ok()?);
+    (size.0 > 0 && size.1 > 0).then_some(size)
+}
+
+/// Reads the body, checks it, has it transcoded, answers.
+async fn serve(
+    app: &Arc<App>,
+    head: Head,
+    entrance: Entrance,
+    body: &mut Body,
+) -> Result<Response, Refusal> {
+    let read = body::read(body, head.length, &app.budget)
+        .await
+        .inspect_err(|error| {
+            if matches!(error, body::BodyError::Budget) {
+                app.metrics.over_budget.inc();
+            }
+        })?;
+    app.metrics.received.inc();
+    app.metrics.received_bytes.inc_by(read.data.len() as u64);
+    let profiles = wanted_profiles(app, &head)?;
+
+    let probing = tokio::time::Instant::now();
+    let probe = check::check(&app.engine, read.data.clone())
+        .await
+        .map_err(|error| {
+            app.metrics.ended(Outcome::Refused);
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        })?;
+    app.metrics
+        .probe_seconds
+        .observe(probing.elapsed().as_secs_f64());
+
+    let stream = app.streams.open(
+        &entrance,
+        StreamStart {
+            manifest_id: head.path.manifest_id.clone(),
+            profiles,
+            format: head.path.format,
+            timeout_multiplier: head.config.timeout_multiplier,
+            resolution: head.resolution,
+        },
+    );
+    let gone = CancellationToken::new();
+    let pushed = Pushed {
+        seq: head.path.seq,
+        data: read.data,
+        hash: read.hash,
+        duration_ms: head
+            .duration_ms
+            .unwrap_or_else(|| measured_ms(probe.as_ref())),
+        probe,
+        slice: head.slice,
+        reinit: head.config.force_session_reinit,
+        gone: gone.clone(),
+    };
+    // a task of its own: a client that leaves early, as recorders do, still gets its
+    // segment into the playlists; only retries stop with it
+    let work = segment::process(Arc::clone(app), Arc::clone(&stream), pushed, entrance);
+    let task = app.tasks.spawn(work);
+    let leaving = gone.drop_guard();
+    let result = task.await.map_err(|error| {
+        tracing::error!(%error, "a segment's task failed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    })?;
+    drop(leaving.disarm());
+    let renditions = result?;
+    Ok(reply(&stream, head.path.seq, renditions, head.multipart))
+}
+
+/// Of the header, or else of the settings.
+fn wanted_profiles(app: &App, head: &Head) -> Result<Vec<Profile>, Refusal> {
+    let broken = |text: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let profiles = match &head.config.profiles {
+        Some(profiles) => profiles.clone(),
+        None => {
+            let settings = app.settings.borrow().gateway.profiles.clone();
+            let read = settings.iter().map(profiles::from_settings);
+            read.collect::<Result<_, _>>()
+                .map_err(|error| broken(error.to_string()))?
+        }
+    };
+    let mut names: Vec<&str> = profiles
+        .iter()
+        .map(|profile| profile.name.as_str())
+        .collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(broken(format!("profile `{}` is there twice", twice[0])));
+    }
+    livepeer_media::profile::validate_all(&profiles)
+        .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
+    Ok(profiles)
+}
+
+fn measured_ms(probe: Option<&livepeer_media::Probe>) -> u32 {
+    let measured = probe
+        .map_or(Duration::ZERO, |probe| probe.duration)
+        .as_millis();
+    match u32::try_from(measured) {
+        Ok(millis) if millis > 0 && i64::from(millis) <= MAX_DURATION_MS => millis,
+        Ok(_) | Err(_) => DEFAULT_DURATION_MS,
+    }
+}
+
+/// 200: the renditions if the client asked for them in the one accepted spelling.
+fn reply(stream: &Stream, seq: u64, renditions: Vec<Bytes>, multipart: bool) -> Response {
+    if !multipart || renditions.is_empty() {
+        // a type even on an empty reply: go-livepeer's stream tester insists on one
+        let content_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+        return (StatusCode::OK, content_type, Body::empty()).into_response();
+    }
+    let parts = stream
+        .profiles
+        .iter()
+        .zip(renditions)
+        .map(|(profile, data)| Part {
+            name: profile.name.clone(),
+            format: profile.format,
+            data,
+        });
+    let boundary = multipart::boundary();
+    let chunks = multipart::encode(&boundary, seq, parts.collect());
+    let chunks = chunks.into_iter().map(Ok::<_, std::convert::Infallible>);
+    let body = Body::from_stream(futures::stream::iter(chunks));
+    let content_type = [(header::CONTENT_TYPE, multipart::content_type(&boundary))];
+    (StatusCode::OK, content_type, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::parse_head;
+
+    fn head(path: &str, headers: &[(&str, &str)]) -> Result<super::Head, (u16, String)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            map.insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        parse_head(path, &map).map_err(|refusal| (refusal.status.as_u16(), refusal.text))
+    }
+
+    fn refused(path: &str, name: &str, value: &str) -> (u16, String) {
+        head(path, &[(name, value)]).unwrap_err()
+    }
+
+    #[test]
+    fn durations_default_and_are_bounded() {
+        let millis = |text| {
+            head("a/0.ts", &[("Content-Duration", text)])
+                .unwrap()
+                .duration_ms
+        };
+        assert_eq!(
+            (millis("1960"), millis("x"), millis("0")),
+            (Some(1960), None, None)
+        );
+        for text in ["-1", "300001"] {
+            let expected = (500, "invalid duration".to_owned());
+            assert_eq!(refused("a/0.ts", "Content-Duration", text), expected);
+        }
+    }
+
+    // server/push_test.go: Slice 400, SlicePass
+    #[test]
+    fn a_slice_ends_after_it_begins() {
+        let slice = |from, to| {
+            let headers = [("Content-Slice-From", from), ("Content-Slice-To", to)];
+            head("a/0.ts", &headers)
+                .map(|head| head.slice)
+                .map_err(|error| error.0)
+        };
+        assert_eq!(slice("1000", "2000"), Ok(Some((1000, 2000))));
+        assert_eq!(slice("1000", "0"), Ok(Some((1000, 0))));
+        assert_eq!(slice("0", "0"), Ok(None));
+        assert_eq!(slice("2000", "1000"), Err(400));
+        assert_eq!(slice("x", "1000"), Err(400));
+    }
+
+    #[test]
+    fn only_the_exact_accept_asks_for_renditions() {
+        let multipart = |accept| head("a/0.ts", &[("Accept", accept)]).unwrap().multipart;
+        assert!(multipart("multipart/mixed"));
+        assert!(!multipart("multipart/mixed, */*") && !multipart("*/*"));
+    }
+
+    #[test]
+    fn the_headers_id_wins_over_the_paths() {
+        let config = r#"{"manifestID":"other"}"#;
+        let got = head("a/5.ts", &[("Livepeer-Transcode-Configuration", config)]).unwrap();
+        assert_eq!((got.path.manifest_id.as_str(), got.path.seq), ("other", 5));
+        let bad = refused("a/5.ts", "Livepeer-Transcode-Configuration", "{");
+        assert_eq!(bad.0, 400);
+        let gop = r#"{"profiles":[{"gop":"x"}]}"#;
+        assert_eq!(
+            refused("a/5.ts", "Livepeer-Transcode-Configuration", gop).0,
+            500
+        );
+    }
+
+    #[test]
+    fn a_resolution_is_two_numbers_or_nothing() {
+        let size = |text| {
+            head("a/0.ts", &[("Content-Resolution", text)])
+                .unwrap()
+                .resolution
+        };
+        assert_eq!(size("1280x720"), Some((1280, 720)));
+        assert_eq!((size("0x0"), size("1280"), size("axb")), (None, None, None));
+    }
+}

@@ -1,0 +1,138 @@
+//! The work on one pushed segment, from the checked bytes to the playlists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use livepeer_media::Probe;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use super::attempts::{Attempts, TranscodeError};
+use super::hls::timeline::Segment;
+use super::metrics::Outcome;
+use super::segment_data::{self, Job};
+use super::stream::Stream;
+use super::streams::Entrance;
+
+/// The share of the byte budget that segments kept for viewers may take, over all
+/// streams: a half, so that they never starve those in flight.
+const KEPT_SHARE: u64 = 2;
+
+/// A segment whose bytes are here and were looked at.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    pub(super) seq: u64,
+    pub(super) data: Bytes,
+    pub(super) hash: [u8; 32],
+    /// What orchestrators are told.
+    pub(super) duration_ms: u32,
+    /// `None` when nobody could look.
+    pub(super) probe: Option<Probe>,
+    pub(super) slice: Option<(u64, u64)>,
+    pub(super) reinit: bool,
+    /// Cancelled when the client is gone.
+    pub(super) gone: CancellationToken,
+}
+
+/// Brings the renditions and publishes the segment, whole or not at all.
+pub(super) async fn process(
+    app: Arc<App>,
+    stream: Arc<Stream>,
+    pushed: Pushed,
+    entrance: Entrance,
+) -> Result<Vec<Bytes>, TranscodeError> {
+    let begun = Instant::now();
+    let (key, changed) = stream.begin(pushed.seq, &pushed.hash, pushed.probe.as_ref(), begun);
+    let result = transcode(&app, &stream, &pushed, changed).await;
+    let segment = result.as_ref().ok().map(|renditions| Segment {
+        hash: pushed.hash,
+        duration: playlist_duration(&pushed),
+        files: std::iter::once(&pushed.data)
+            .chain(renditions)
+            .cloned()
+            .collect(),
+    });
+    let share = app.budget.limit() / KEPT_SHARE / (app.streams.active().max(1) as u64);
+    stream.finish(key, segment, share, Instant::now());
+    account(&app, &stream, &pushed, &result, begun.elapsed());
+    drop(entrance);
+    result
+}
+
+async fn transcode(
+    app: &App,
+    stream: &Stream,
+    pushed: &Pushed,
+    changed: bool,
+) -> Result<Vec<Bytes>, TranscodeError> {
+    if stream.profiles.is_empty() {
+        return Ok(Vec::new());
+    }
+    // a video stream without a frame: go-livepeer hands the source back as it is
+    if pushed.probe.as_ref().is_some_and(Probe::needs_bypass) {
+        return Ok(vec![pushed.data.clone(); stream.profiles.len()]);
+    }
+    let source = pushed.probe.as_ref().and_then(|probe| probe.video.as_ref());
+    let capabilities =
+        segment_data::job_capabilities(source, &stream.profiles, pushed.slice.is_some())
+            .map_err(|error| TranscodeError::Segment(error.to_string()))?;
+    let job = Job {
+        manifest_id: stream.manifest_id.clone(),
+        seq: pushed.seq,
+        hash: pushed.hash,
+        duration_ms: pushed.duration_ms,
+        profiles: Arc::clone(&stream.profiles),
+        capabilities,
+        slice: pushed.slice,
+        reinit: pushed.reinit || changed,
+    };
+    let attempts = Attempts {
+        orchestrators: &app.orchestrators,
+        sessions: &stream.sessions,
+        budget: &app.budget,
+        metrics: &app.metrics,
+        job: &job,
+        body: &pushed.data,
+        timeout_multiplier: stream.timeout_multiplier,
+        gone: &pushed.gone,
+    };
+    attempts.run().await
+}
+
+/// As measured; what the client claims only where nothing could be.
+fn playlist_duration(pushed: &Pushed) -> Duration {
+    let measured = pushed.probe.as_ref().map(|probe| probe.duration);
+    measured
+        .filter(|duration| *duration > Duration::ZERO)
+        .unwrap_or(Duration::from_millis(pushed.duration_ms.into()))
+}
+
+fn account(
+    app: &App,
+    stream: &Stream,
+    pushed: &Pushed,
+    result: &Result<Vec<Bytes>, TranscodeError>,
+    took: Duration,
+) {
+    let manifest_id = stream.manifest_id.as_str();
+    let (seq, seconds) = (pushed.seq, took.as_secs_f64());
+    match result {
+        Ok(renditions) => {
+            let bytes: usize = renditions.iter().map(Bytes::len).sum();
+            app.metrics.rendition_bytes.inc_by(bytes as u64);
+            app.metrics.transcoded(took);
+            app.metrics.ended(Outcome::Complete);
+            tracing::debug!(manifest_id, seq, seconds, bytes, "segment complete");
+        }
+        Err(error @ (TranscodeError::Segment(_) | TranscodeError::MaxAttempts(_))) => {
+            app.metrics.ended(Outcome::Refused);
+            tracing::info!(manifest_id, seq, seconds, %error, "segment refused");
+        }
+        Err(error) => {
+            app.metrics.ended(Outcome::Lost);
+            tracing::warn!(manifest_id, seq, seconds, %error, "segment lost");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One segment to one orchestrator: `POST /segment`, its reply, the renditions.
+//!
+//! The wire is go-livepeer's (`server/segment_rpc.go`): status 200 and headers come
+//! before the work, errors of the work come inside the body.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use livepeer_proto::{headers, net};
+use prost::Message;
+use reqwest::{Client, Response, StatusCode};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::orchestrators::chain;
+use crate::budget::Budget;
+
+/// Largest reply to `/segment`: ten results and an `OrchestratorInfo` are a few
+/// kilobytes; capabilities of AI nodes may be more.
+const MAX_REPLY_BYTES: usize = 1 << 20;
+/// Largest error text that is read.
+const MAX_ERROR_BYTES: usize = 4096;
+/// The smallest rendition that can be one (go-livepeer `ZeroSegments`).
+const MIN_RENDITION_BYTES: usize = 25;
+/// Shortest time for renditions to be fetched in (go-livepeer: 4 s).
+const MIN_FETCH_TIME: Duration = Duration::from_secs(4);
+
+/// How long a segment may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timeouts {
+    /// Until the response's headers: the upload and the orchestrator's checks.
+    pub(super) headers: Duration,
+    /// Until the reply is complete.
+    pub(super) reply: Duration,
+    /// Until the renditions are here, after the reply.
+    pub(super) fetch: Duration,
+}
+
+impl Timeouts {
+    /// Those of go-livepeer (`server/segment_rpc.go`).
+    pub(super) fn of(segment: Duration, multiplier: u32) -> Self {
+        let multiplier = multiplier.max(1);
+        Self {
+            headers: (segment / 2).max(Duration::from_secs(2)) * multiplier,
+            reply: (segment * 4).max(Duration::from_secs(8)) * multiplier,
+            fetch: segment.max(MIN_FETCH_TIME) * multiplier,
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// In the order of the profiles.
+    pub(super) renditions: Vec<Bytes>,
+    /// Fresh facts about the orchestrator, same session.
+    pub(super) info: Option<net::OrchestratorInfo>,
+    /// It asked for the stream to go elsewhere.
+    pub(super) draining: bool,
+}
+
+/// Why nothing usable came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SubmitError {
+    /// Refused, reset, or no HTTP/2 ping answered.
+    #[error("connection lost: {0}")]
+    Connection(String),
+    #[error("header timeout: no answer within {0:?}")]
+    HeaderTimeout(Duration),
+    #[error("body timeout: not done within {0:?}")]
+    ReplyTimeout(Duration),
+    #[error("status {status}: {text}")]
+    Status { status: u16, text: String },
+    /// The orchestrator's own error text.
+    #[error("{0}")]
+    Transcode(String),
+    #[error("unusable reply: {0}")]
+    Reply(String),
+    #[error("cannot fetch a rendition: {0}")]
+    Rendition(String),
+    /// Our own limit, not the orchestrator's fault.
+    #[error("no memory left for the renditions")]
+    Budget,
+}
+
+/// A segment on its way to an orchestrator.
+pub(super) struct Submission<'a> {
+    pub(super) http: &'a Client,
+    pub(super) budget: &'a Budget,
+    pub(super) info: &'a net::OrchestratorInfo,
+    pub(super) segment: net::SegData,
+    pub(super) body: Bytes,
+    pub(super) renditions: usize,
+    pub(super) timeouts: Timeouts,
+}
+
+impl Submission<'_> {
+    /// Sends it and brings every rendition back, or none.
+    pub(super) async fn run(self) -> Result<Answer, SubmitError> {
+        let started = Instant::now();
+        let response = self.post().await?;
+        let draining = response.headers().contains_key(headers::DRAINING);
+        let reply_by = started + self.timeouts.reply;
+        let reply = timeout_at(reply_by, read_reply(response))
+            .await
+            .map_err(|_| SubmitError::ReplyTimeout(self.timeouts.reply))??;
+        let (urls, info) = parse_reply(reply, self.renditions)?;
+        let fetches = urls.iter().map(|url| fetch(self.http, self.budget, url));
+        let renditions = timeout(self.timeouts.fetch, futures::future::try_join_all(fetches))
+            .await
+            .map_err(|_| SubmitError::Rendition("timed out".to_owned()))??;
+        Ok(Answer {
+            renditions,
+            info,
+            draining,
+        })
+    }
+
+    async fn post(&self) -> Result<Response, SubmitError> {
+        let url = format!("{}/segment", self.info.transcoder.trim_end_matches('/'));
+        let request = self
+            .http
+            .post(url)
+            .header(headers::SEGMENT, headers::encode(&self.segment))
+            .header(headers::PAYMENT, "")
+            .header(reqwest::header::CONTENT_TYPE, headers::VIDEO_MPEG_TS)
+            .body(self.body.clone());
+        let response = timeout(self.timeouts.headers, request.send())
+            .await
+            .map_err(|_| SubmitError::HeaderTimeout(self.timeouts.headers))?
+            .map_err(|error| SubmitError::Connection(chain(&error)))?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let text = match timeout(self.timeouts.headers, read(response, MAX_ERROR_BYTES)).await {
+            Ok(Ok(body)) => String::from_utf8_lossy(&body).trim().to_owned(),
+            Ok(Err(_)) | Err(_) => String::new(),
+        };
+        Err(SubmitError::Status { status, text })
+    }
+}
+
+async fn read_reply(response: Response) -> Result<net::TranscodeResult, SubmitError> {
+    let body = read(response, MAX_REPLY_BYTES).await?;
+    net::TranscodeResult::decode(body).map_err(|error| SubmitError::Reply(error.to_string()))
+}
+
+/// A small body, whole; a larger one is an error.
+async fn read(mut response: Response, limit: usize) -> Result<Bytes, SubmitError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| SubmitError::Connection(chain(&error)))?
+    {
+        if body.len() + chunk.len() > limit {
+            return Err(SubmitError::Reply(format!("more than {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Addresses of the renditions, one a profile.
+fn parse_reply(
+    reply: net::TranscodeResult,
+    renditions: usize,
+) -> Result<(Vec<String>, Option<net::OrchestratorInfo>), SubmitError> {
+    use net::transcode_result::Result as Outcome;
+    match reply.result {
+        Some(Outcome::Data(data)) if data.segments.len() == renditions => {
+            let urls = data.segments.into_iter().map(|segment| segment.url);
+            Ok((urls.collect(), reply.info))
+        }
+        // go-livepeer drops a rendition whose upload failed without a word
+        Some(Outcome::Data(data)) => Err(SubmitError::Reply(format!(
+            "{} renditions of {renditions}",
+            data.segments.len()
+        ))),
+        Some(Outcome::Error(text)) => Err(SubmitError::Transcode(text)),
+        None => Err(SubmitError::Reply("UnknownResponse".to_owned())),
+    }
+}
+
+/// One rendition, its bytes taken from the budget before they are read.
+async fn fetch(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, SubmitError> {
+    let failed = |error: &reqwest::Error| SubmitError::Rendition(chain(error));
+    let mut response = http.get(url).send().await.map_err(|error| failed(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(SubmitError::Rendition(response.status().to_string()));
+    }
+    let limit = headers::MAX_SEGMENT_BYTES;
+    let too_large = || SubmitError::Rendition(format!("more than {limit} bytes"));
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit {
+        return Err(too_large());
+    }
+    let mut held = budget.take(announced).ok_or(SubmitError::Budget)?;
+    let capacity = usize::try_from(announced).map_err(|_| too_large())?;
+    let mut body = Vec::with_capacity(capacity);
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+        let needed = (body.len() + chunk.len()) as u64;
+        if needed > limit {
+            return Err(too_large());
+        }
+        if needed > held.bytes() {
+            // a vector doubles, so the budget does
+            let grown = needed.max(held.bytes() * 2).min(limit);
+            if !held.grow(grown - held.bytes()) {
+                return Err(SubmitError::Budget);
+            }
+            body.reserve_exact(usize::try_from(grown).map_err(|_| too_large())? - body.len());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if body.len() < MIN_RENDITION_BYTES {
+        return Err(SubmitError::Rendition(format!("only {} bytes", body.len())));
+    }
+    Ok(held.seal(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{SubmitError, Timeouts, parse_reply};
+    use livepeer_proto::net;
+
+    #[test]
+    fn timeouts_are_those_of_the_wire() {
+        let short = Timeouts::of(Duration::from_secs(2), 1);
+        assert_eq!(short.headers, Duration::from_secs(2));
+        assert_eq!(short.reply, Duration::from_secs(8));
+        let long = Timeouts::of(Duration::from_secs(10), 2);
+        assert_eq!(long.headers, Duration::from_secs(10));
+        assert_eq!(long.reply, Duration::from_secs(80));
+    }
+
+    #[test]
+    fn a_reply_has_every_rendition_or_is_an_error() {
+        use net::transcode_result::Result as Outcome;
+        let reply = |result| net::TranscodeResult {
+            seq: 1,
+            result,
+            info: None,
+        };
+        let data = |urls: &[&str]| {
+            Some(Outcome::Data(net::TranscodeData {
+                segments: urls
+                    .iter()
+                    .map(|url| net::TranscodedSegmentData {
+                        url: (*url).to_owned(),
+                        ..net::TranscodedSegmentData::default()
+                    })
+                    .collect(),
+                sig: Vec::new(),
+            }))
+        };
+        assert_eq!(
+            parse_reply(reply(data(&["a", "b"])), 2).unwrap().0,
+            ["a", "b"]
+        );
+        assert!(matches!(
+            parse_reply(reply(data(&["a"])), 2),
+            Err(SubmitError::Reply(_))
+        ));
+        assert!(matches!(
+            parse_reply(reply(None), 2),
+            Err(SubmitError::Reply(_))
+        ));
+        let error = parse_reply(
+            reply(Some(Outcome::Error("No keyframes in input".into()))),
+            2,
+        );
+        assert_eq!(error.unwrap_err().to_string(), "No keyframes in input");
+    }
+}
