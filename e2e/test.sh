@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+export RUST_BACKTRACE=0 # a failed test says what it waited for; frames of the runtime hide that
 target=${CARGO_TARGET_DIR:-target}/debug
 began=$SECONDS
 
@@ -17,7 +18,7 @@ step() {
 }
 
 licences() {
-    "$(e2e/setup/cargo-deny.sh)" --offline check --hide-inclusion-graph bans licenses sources
+    "$(e2e/setup/cargo-deny.sh)" --locked check --hide-inclusion-graph bans licenses sources
 }
 
 cluster_up() {
@@ -49,10 +50,11 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" \
     cargo doc --locked --quiet --workspace --no-deps --document-private-items
 # Always the whole workspace, filtered by target: a selection of packages would select other
 # features of the dependencies, and compile them again.
-step "unit and integration tests" cargo test --locked --quiet --workspace --lib --bins --test it
+step "unit and integration tests" cargo test --locked --quiet --workspace --no-fail-fast \
+    --lib --bins --test it
 step "images" e2e/images.sh --sizes
 step "cluster" cluster_up
 step "images into the cluster" e2e/images.sh
 step "charts" lint_charts
 echo "== end-to-end tests"
-cargo test --locked --workspace --test e2e
+cargo test --locked --workspace --no-fail-fast --test e2e
