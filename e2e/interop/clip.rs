@@ -1,5 +1,5 @@
-//! The clip that is pushed: 30 s of 720p25 with B-frames and stereo AAC, cut into 15
-//! closed groups of pictures of 2 s, each a TS segment. Made once a run by ffmpeg.
+//! The clip that is pushed: the benchmark's, 30 s of 720p25 with B-frames and stereo AAC,
+//! cut into 15 closed groups of pictures of 2 s, each a TS segment.
 
 use std::path::Path;
 
@@ -25,29 +25,22 @@ pub(crate) struct Segment {
 
 /// Makes the clip in `folder` and reads it back.
 pub(crate) async fn make(folder: &Path) -> Result<Vec<Segment>> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-y"])
-        .args(["-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25"])
-        .args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100"])
-        .args(["-t", "30", "-pix_fmt", "yuv420p"])
-        .args(["-c:v", "libx264", "-preset", "veryfast", "-b:v", "4M"])
-        .args(["-bf", "2", "-g", "50", "-keyint_min", "50"])
-        .args(["-sc_threshold", "0", "-flags", "+cgop"])
-        .args(["-c:a", "aac", "-ac", "2", "-b:a", "128k"])
-        .args(["-f", "segment", "-segment_time", "2"])
-        .args(["-segment_format", "mpegts"])
-        .arg(folder.join("%d.ts"))
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
+    let output = Command::new("sh")
+        .arg(&script)
+        .arg(folder)
         .output()
         .await
-        .context("run ffmpeg")?;
+        .context("run sh")?;
     ensure!(
         output.status.success(),
-        "ffmpeg: {}",
+        "{}: {}",
+        script.display(),
         String::from_utf8_lossy(&output.stderr)
     );
     let mut segments = Vec::with_capacity(SEGMENTS);
     for sequence in 0..SEGMENTS {
-        let path = folder.join(format!("{sequence}.ts"));
+        let path = folder.join(format!("seg_{sequence}.ts"));
         segments.push(Segment {
             sequence,
             data: tokio::fs::read(&path).await?.into(),

@@ -31,7 +31,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use crate::clip::SEGMENTS;
-use crate::run::{COMBINATIONS, Report, find_programs};
+use crate::profiles::{LIGHT, PROFILES};
+use crate::run::{COMBINATIONS, Report};
 
 #[derive(Parser)]
 #[command(about = "Runs our roles together with real go-livepeer's")]
@@ -43,6 +44,9 @@ struct Arguments {
     /// Only these combinations (default: all)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Only the two smaller renditions, for a machine that is busy with other things
+    #[arg(long)]
+    light: bool,
     /// Record the exchanges here, a folder a combination
     #[arg(long, value_name = "FOLDER")]
     captures: Option<PathBuf>,
@@ -57,8 +61,12 @@ async fn main() -> Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
         .init();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("TLS was set up before main"))?;
     let arguments = Arguments::parse();
-    let programs = find_programs(&arguments.theirs, &arguments.ours)?;
+    let profiles = if arguments.light { LIGHT } else { &PROFILES };
+    let setup = run::setup(&arguments.theirs, &arguments.ours, profiles)?;
     for name in &arguments.only {
         ensure!(
             COMBINATIONS.iter().any(|known| known.name == name),
@@ -82,7 +90,7 @@ async fn main() -> Result<ExitCode> {
             continue;
         }
         let captures = arguments.captures.as_deref();
-        let passed = match run::run(combination, &programs, &clip, &folder, captures).await {
+        let passed = match run::run(combination, &setup, &clip, &folder, captures).await {
             Ok(report) => {
                 println!("{}", line(&report));
                 for complaint in &report.complaints {

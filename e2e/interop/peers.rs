@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::exchange::Role;
+use crate::profiles::Profile;
 use crate::settings;
 
 /// How long a process may take until it serves: go-livepeer opens a database and, as
@@ -33,12 +34,13 @@ pub(crate) enum Maker {
     Ours,
 }
 
-/// The two programs.
+/// The programs of both makers, and what all combinations ask of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Programs {
+pub(crate) struct Setup {
     pub(crate) livepeer: PathBuf,
     pub(crate) livepeer_node: PathBuf,
     pub(crate) livepeer_engine: PathBuf,
+    pub(crate) profiles: &'static [Profile],
 }
 
 /// The addresses of one combination.
@@ -95,7 +97,7 @@ impl Peer {
     pub(crate) fn start(
         role: Role,
         maker: Maker,
-        programs: &Programs,
+        setup: &Setup,
         addresses: &Addresses,
         folder: &Path,
     ) -> Result<Self> {
@@ -103,15 +105,15 @@ impl Peer {
         std::fs::create_dir_all(&own)?;
         let mut command = match maker {
             Maker::Theirs => {
-                let mut command = Command::new(&programs.livepeer);
-                command.args(settings::their_flags(role, addresses, &own)?);
+                let mut command = Command::new(&setup.livepeer);
+                command.args(settings::their_flags(role, addresses, &own, setup)?);
                 command
             }
             Maker::Ours => {
                 let file = own.join("settings.toml");
-                let text = settings::our_settings(role, addresses, &own, programs)?;
+                let text = settings::our_settings(role, addresses, &own, setup)?;
                 std::fs::write(&file, text)?;
-                let mut command = Command::new(&programs.livepeer_node);
+                let mut command = Command::new(&setup.livepeer_node);
                 command.arg(role.to_string()).arg("--settings").arg(file);
                 command
             }

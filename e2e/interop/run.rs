@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::capture::{Capture, Senders};
 use crate::clip::{SEGMENTS, Segment};
 use crate::exchange::Role;
-use crate::peers::{Addresses, Maker, Peer, Programs};
-use crate::profiles::PROFILES;
+use crate::peers::{Addresses, Maker, Peer, Setup};
+use crate::profiles::Profile;
 use crate::push::push;
 use crate::record::Recorder;
 
@@ -83,7 +83,7 @@ impl Report {
 /// stands before the orchestrator and another before the gateway.
 pub(crate) async fn run(
     combination: &Combination,
-    programs: &Programs,
+    setup: &Setup,
     clip: &[Segment],
     folder: &Path,
     captures: Option<&Path>,
@@ -95,7 +95,7 @@ pub(crate) async fn run(
         let pushed_to = addresses.gateway;
         return run_peers(
             combination,
-            programs,
+            setup,
             clip,
             &folder,
             &addresses,
@@ -126,7 +126,7 @@ pub(crate) async fn run(
         let seen = Some(&*capture);
         let report = run_peers(
             combination,
-            programs,
+            setup,
             clip,
             &folder,
             &addresses,
@@ -149,14 +149,14 @@ pub(crate) async fn run(
 
 async fn run_peers(
     combination: &Combination,
-    programs: &Programs,
+    setup: &Setup,
     clip: &[Segment],
     folder: &Path,
     addresses: &Addresses,
     pushed_to: SocketAddr,
     capture: Option<&Capture>,
 ) -> Result<Report> {
-    let start = |role, maker| Peer::start(role, maker, programs, addresses, folder);
+    let start = |role, maker| Peer::start(role, maker, setup, addresses, folder);
     let mut orchestrator = start(Role::Orchestrator, combination.orchestrator)?;
     orchestrator.listens(addresses.orchestrator).await?;
     orchestrator.listens(addresses.orchestrator_admin).await?;
@@ -179,7 +179,7 @@ async fn run_peers(
         complaints: Vec::new(),
     };
     for segment in clip {
-        let outcome = push(&client, &stream, segment, &PROFILES, folder).await;
+        let outcome = push(&client, &stream, segment, setup.profiles, folder).await;
         report.total += outcome.took;
         report.slowest = report.slowest.max(outcome.took);
         match outcome.verdict {
@@ -233,15 +233,16 @@ impl Combination {
 }
 
 /// The programs of `theirs` and of `ours`, absolute.
-pub(crate) fn find_programs(theirs: &Path, ours: &Path) -> Result<Programs> {
+pub(crate) fn setup(theirs: &Path, ours: &Path, profiles: &'static [Profile]) -> Result<Setup> {
     let find = |folder: &Path, name: &str| -> Result<PathBuf> {
         let path = folder.join(name);
         path.canonicalize()
             .with_context(|| format!("no {}", path.display()))
     };
-    Ok(Programs {
+    Ok(Setup {
         livepeer: find(theirs, "livepeer")?,
         livepeer_node: find(ours, "livepeer-node")?,
         livepeer_engine: find(ours, "livepeer-engine")?,
+        profiles,
     })
 }

@@ -9,14 +9,19 @@ use livepeer_settings::{LogLevel, ProfileSettings, Settings};
 use url::Url;
 
 use crate::exchange::Role;
-use crate::peers::{Addresses, Programs};
-use crate::profiles::{PROFILES, transcoding_options};
+use crate::peers::{Addresses, Setup};
+use crate::profiles::transcoding_options;
 
 /// The credential of the run; the processes and the folder end with it.
 const SECRET: &str = "interop-secret";
 
 /// go-livepeer's flags; writes the files they name under `folder`.
-pub(crate) fn their_flags(role: Role, addresses: &Addresses, folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn their_flags(
+    role: Role,
+    addresses: &Addresses,
+    folder: &Path,
+    setup: &Setup,
+) -> Result<Vec<String>> {
     let text = |path: &Path| path.display().to_string();
     let mut flags = vec!["-network", "offchain", "-v", "6", "-dataDir"]
         .into_iter()
@@ -41,7 +46,7 @@ pub(crate) fn their_flags(role: Role, addresses: &Addresses, folder: &Path) -> R
         ),
         Role::Gateway => {
             let profiles = folder.join("profiles.json");
-            std::fs::write(&profiles, transcoding_options())?;
+            std::fs::write(&profiles, transcoding_options(setup.profiles))?;
             (
                 vec![
                     ("-orchAddr", addresses.service.to_string()),
@@ -67,7 +72,7 @@ pub(crate) fn our_settings(
     role: Role,
     addresses: &Addresses,
     folder: &Path,
-    programs: &Programs,
+    setup: &Setup,
 ) -> Result<String> {
     let credentials = folder.join("credentials");
     std::fs::create_dir_all(&credentials)?;
@@ -87,7 +92,7 @@ pub(crate) fn our_settings(
     // Nothing is left in flight when a process is told to end.
     settings.drain.lame_duck = Duration::ZERO;
     settings.drain.deadline = Duration::from_secs(5);
-    settings.engine.program = Some(programs.livepeer_engine.clone());
+    settings.engine.program = Some(setup.livepeer_engine.clone());
     settings.orchestrator.addr = addresses.orchestrator;
     settings.orchestrator.service_uri = Some(service.clone());
     settings.orchestrator.credentials_dir = Some(credentials);
@@ -95,7 +100,8 @@ pub(crate) fn our_settings(
     settings.transcoder.credential_file = Some(credential);
     settings.gateway.http_addr = addresses.gateway;
     settings.gateway.orchestrators = vec![service];
-    settings.gateway.profiles = PROFILES
+    settings.gateway.profiles = setup
+        .profiles
         .iter()
         .map(|profile| ProfileSettings {
             width: Some(profile.width),
