@@ -46,7 +46,7 @@ step "tools of the cluster" e2e/cluster/build-tools.sh
 step "format" cargo fmt --check
 step "licences, bans, sources" licences
 step "lints" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
-step "documentation" env RUSTDOCFLAGS="-D warnings" \
+step "documentation" env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
     cargo doc --locked --quiet --workspace --no-deps --document-private-items
 # Always the whole workspace, filtered by target: a selection of packages would select other
 # features of the dependencies, and compile them again.
