@@ -134,8 +134,15 @@ impl Engine {
         } else if let Some(sessions) = shared.config.capacity {
             Capacity::fixed(sessions)
         } else {
-            let speed = selftest::speed(self).await.map_err(EngineError::SelfTest)?;
-            Capacity::measured(speed)
+            match selftest::speed(self).await {
+                Ok(speed) => Capacity::measured(speed),
+                // A node whose cores are all taken starts slowly, not in a crash loop.
+                Err(error) if matches!(error.kind(), Kind::WorkerDied | Kind::Deadline) => {
+                    tracing::warn!(%error, "self-test did not finish in time, taken as slow");
+                    Capacity::measured(0.0)
+                }
+                Err(error) => return Err(EngineError::SelfTest(error)),
+            }
         };
         tracing::info!(
             capacity = capacity.sessions(),
