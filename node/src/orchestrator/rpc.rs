@@ -114,7 +114,7 @@ impl Transcoder for Rpc {
     }
 }
 
-/// [`REGISTRATION`], as gRPC metadata wants it.
+/// The header of `results::REGISTRATION`, spelled as gRPC metadata wants it.
 const REGISTRATION_METADATA: &str = "livepeer-registration";
 
 /// The register stream of a transcoder. When the peer or its connection goes, the
