@@ -18,7 +18,8 @@ step() {
 }
 
 licences() {
-    "$(e2e/setup/cargo-deny.sh)" --locked check --hide-inclusion-graph bans licenses sources
+    "$(e2e/setup/cargo-deny.sh)" --locked check --hide-inclusion-graph \
+        -A duplicate -A license-not-encountered bans licenses sources
 }
 
 cluster_up() {
@@ -47,7 +48,7 @@ step "format" cargo fmt --check
 step "licences, bans, sources" licences
 step "lints" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
-    cargo doc --locked --quiet --workspace --no-deps --document-private-items
+    cargo doc --locked --quiet --workspace --no-deps --document-private-items --keep-going
 # Always the whole workspace, filtered by target: a selection of packages would select other
 # features of the dependencies, and compile them again.
 step "unit and integration tests" cargo test --locked --quiet --workspace --no-fail-fast \
