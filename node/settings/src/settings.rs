@@ -1,4 +1,4 @@
-//! The one typed file of a node. See [`crate::load`] for reading it.
+//! The one typed file of a node. See [`crate::load()`] for reading it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
