@@ -21,6 +21,10 @@ pub(crate) use check::attempts;
 /// Descriptors that a worker may hold: the socket, a source, ten outputs and their copies.
 const MAX_DESCRIPTORS: u64 = 64;
 
+/// Below the roles beside it: their pings and replies take microseconds, encoders take
+/// whatever is left.
+const NICENESS: i32 = 5;
+
 /// Why the sandbox could not be closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SandboxError {
@@ -48,6 +52,8 @@ pub(crate) fn tie_to_parent() -> Result<(), SandboxError> {
         .map_err(process("follow the parent"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(process("forbid dumps"))?;
+    // Roles answer pings and requests while encoders want every core.
+    rustix::process::nice(NICENESS).map_err(process("lower its priority"))?;
     rustix::thread::set_no_new_privs(true).map_err(process("renounce privileges"))
 }
 

@@ -23,8 +23,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that answers no HTTP/2 ping is gone even if its TCP connection stands. The
 /// two together bound how long a frozen or cut-off peer is believed alive.
 pub const PING_INTERVAL: Duration = Duration::from_millis(500);
-/// Long enough for a peer on a machine with every core busy.
-pub const PING_TIMEOUT: Duration = Duration::from_millis(1000);
+/// Long enough for a peer on a machine with every core busy: at one second, connections
+/// died on two cores with fourteen processes that wanted them.
+pub const PING_TIMEOUT: Duration = Duration::from_millis(2000);
 
 /// Why a peer cannot be dialled.
 #[derive(Debug, thiserror::Error)]
