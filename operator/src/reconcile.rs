@@ -228,11 +228,7 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
         return;
     }
     let event = Event {
-        type_: if condition.status == "False" {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
+        type_: weight(&condition),
         reason: condition.reason,
         note: Some(condition.message),
         action: "Reconcile".to_owned(),
@@ -244,6 +240,18 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
         .await;
     if let Err(error) = published {
         tracing::warn!(%error, name = object.name_any(), "event was not taken");
+    }
+}
+
+/// Being on the way is normal; not being ready for another reason is a warning.
+fn weight(condition: &Condition) -> EventType {
+    let on_the_way = [Reason::Starting, Reason::RollingOut]
+        .iter()
+        .any(|reason| reason.word() == condition.reason);
+    if condition.status == "False" && !on_the_way {
+        EventType::Warning
+    } else {
+        EventType::Normal
     }
 }
 

@@ -28,6 +28,8 @@ const SCRATCH: &str = "256Mi";
 const EXIT_MARGIN: Duration = Duration::from_secs(15);
 /// Probes wait this long for an answer; the listener does nothing but answer.
 const PROBE_TIMEOUT_SECONDS: u32 = 3;
+/// 3 × 2 s: one slow answer on a busy node takes nobody out of service.
+const READY_TRIES: u32 = 3;
 /// 150 × 2 s: a GPU's first self-test may take minutes.
 const STARTUP_TRIES: u32 = 150;
 
@@ -199,7 +201,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         "volumeMounts": mounts,
         "startupProbe": probe("/startupz", 2, STARTUP_TRIES),
         "livenessProbe": probe("/livez", 10, 3),
-        "readinessProbe": probe("/readyz", 2, 1),
+        "readinessProbe": probe("/readyz", 2, READY_TRIES),
         "terminationMessagePolicy": "File",
         "securityContext": {
             "allowPrivilegeEscalation": false,

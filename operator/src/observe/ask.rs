@@ -55,6 +55,12 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// go-livepeer's words (and ours) for having no session left: it works, and is busy or
+/// without transcoders, which its capacity tells apart (server/rpc.go `getOrchestrator`).
+fn says_full(status: &tonic::Status) -> bool {
+    status.message().contains("OrchestratorCapped")
+}
+
 /// `GetOrchestrator`, as a gateway off-chain asks it.
 pub async fn orchestrator_answers(authority: &str) -> Result<(), String> {
     let asked = async {
@@ -66,7 +72,13 @@ pub async fn orchestrator_answers(authority: &str) -> Result<(), String> {
             .get_orchestrator(livepeer_proto::net::OrchestratorRequest::default())
             .await
             .map(drop)
-            .map_err(|status| status.message().to_owned())
+            .or_else(|status| {
+                if says_full(&status) {
+                    Ok(())
+                } else {
+                    Err(status.message().to_owned())
+                }
+            })
     };
     let limit: Duration = ASK_TIMEOUT;
     match tokio::time::timeout(limit, asked).await {
@@ -75,5 +87,20 @@ pub async fn orchestrator_answers(authority: &str) -> Result<(), String> {
             "{authority}: no answer within {} s",
             limit.as_secs()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_full;
+
+    #[test]
+    fn an_orchestrator_without_a_free_session_still_answers() {
+        assert!(says_full(&tonic::Status::unknown(
+            "Invalid orchestrator request: OrchestratorCapped"
+        )));
+        assert!(!says_full(&tonic::Status::unknown(
+            "Invalid orchestrator request: bad signature"
+        )));
     }
 }

@@ -5,6 +5,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 
 use crate::api::TranscoderPool;
+use crate::api::orchestrator::Transcoding;
 use crate::api::reference::SecretKeyRef;
 use crate::apply::Owner;
 use crate::apply::child::hash;
@@ -55,24 +56,35 @@ async fn derived(
     pool: &TranscoderPool,
     orchestrator: &str,
 ) -> Result<String, ReconcileError> {
-    let there = context
+    let found = context
         .stores
         .orchestrators
-        .get(&ObjectRef::new(orchestrator).within(&owner.namespace))
+        .get(&ObjectRef::new(orchestrator).within(&owner.namespace));
+    let there = found
+        .as_ref()
         .is_some_and(|orchestrator| orchestrator.meta().deletion_timestamp.is_none());
+    if !there {
+        let namespace = &owner.namespace;
+        return Err(ReconcileError::told(
+            Reason::OrchestratorNotFound,
+            format!("Orchestrator {orchestrator} does not exist in namespace {namespace}"),
+        ));
+    }
+    let read = found.as_ref().and_then(|found| found.0.as_ref().ok());
+    if read.is_some_and(|read| read.spec.transcoding == Transcoding::Embedded) {
+        return Err(ReconcileError::told(
+            Reason::NotRegistered,
+            format!(
+                "Orchestrator {orchestrator} has transcoding: Embedded and takes no transcoders"
+            ),
+        ));
+    }
     let key = key(context, &owner.namespace, orchestrator).await?;
-    match (there, key, PoolIdentity::of(pool)) {
-        (true, Some(key), Some(pool)) => Ok(credential::derive(&key, &pool.uid, &pool.epoch)),
-        (true, _, _) => Err(ReconcileError::told(
+    match (key, PoolIdentity::of(pool)) {
+        (Some(key), Some(pool)) => Ok(credential::derive(&key, &pool.uid, &pool.epoch)),
+        (None, _) | (_, None) => Err(ReconcileError::told(
             Reason::Starting,
             format!("Orchestrator {orchestrator} has no key yet"),
-        )),
-        (false, _, _) => Err(ReconcileError::told(
-            Reason::OrchestratorNotFound,
-            format!(
-                "Orchestrator {orchestrator} does not exist in namespace {}",
-                owner.namespace
-            ),
         )),
     }
 }

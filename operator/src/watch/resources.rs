@@ -32,10 +32,11 @@ pub trait Dependents: Kind {
     ) -> Vec<(Component, String)>;
 }
 
-/// An orchestrator matters to its pools and gateways by being there.
+/// An orchestrator matters to its pools and gateways by being there, and to pools by
+/// taking transcoders.
 impl Dependents for Orchestrator {
     fn face(&self) -> String {
-        String::new()
+        format!("{:?}", self.spec.transcoding)
     }
 
     fn dependents(
