@@ -3,6 +3,7 @@
 
 mod admit;
 mod cluster;
+mod fields;
 mod reconcile;
 mod stream;
 mod support;
