@@ -11,7 +11,7 @@ say "packages and tools (the first time: about 15 minutes on 2 cores)"
 e2e/setup/packages.sh
 e2e/cluster/build-tools.sh
 say "programs"
-cargo build --locked --workspace --bins
+cargo build --locked --workspace --bins --tests
 say "the local Kubernetes"
 "$target/livepeer-e2e" cluster-up
 say "images"

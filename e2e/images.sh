@@ -91,7 +91,8 @@ check_size() {
 mkdir -p "$cache"
 exec 9> "$cache/.lock"
 flock 9
-cargo build --manifest-path "$root/Cargo.toml" --locked --workspace --bins
+# With the tests: they take other features of the dependencies, which would compile twice.
+cargo build --manifest-path "$root/Cargo.toml" --locked --workspace --bins --tests
 declare -A archive
 build_base
 build_image node
