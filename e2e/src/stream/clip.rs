@@ -26,31 +26,8 @@ pub struct Clip {
 impl Clip {
     /// Makes the clip below `folder`, unless it is there already.
     pub async fn make(folder: &Path) -> anyhow::Result<Self> {
-        tokio::fs::create_dir_all(folder).await?;
-        let path = folder.join("clip.ts");
-        let done = folder.join("done");
-        if !done.exists() {
-            let script =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
-            run(Command::new("sh").arg(script).arg(&path)).await?;
-            run(Command::new("ffmpeg")
-                .args(["-v", "error", "-y", "-i"])
-                .arg(&path)
-                .args([
-                    "-map",
-                    "0",
-                    "-c",
-                    "copy",
-                    "-f",
-                    "segment",
-                    "-segment_time",
-                    "2",
-                ])
-                .args(["-segment_format", "mpegts"])
-                .arg(folder.join("seg_%d.ts")))
-            .await?;
-            tokio::fs::write(&done, b"").await?;
-        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
+        run(Command::new("sh").arg(script).arg(folder)).await?;
         let mut segments = Vec::new();
         while let Ok(bytes) =
             tokio::fs::read(folder.join(format!("seg_{}.ts", segments.len()))).await
@@ -58,6 +35,7 @@ impl Clip {
             segments.push(Bytes::from(bytes));
         }
         ensure!(!segments.is_empty(), "no segments in {}", folder.display());
+        let path = folder.join("clip.ts");
         Ok(Self { path, segments })
     }
 
