@@ -23,29 +23,45 @@ pub(crate) struct Segment {
     pub(crate) decoded: Decoded,
 }
 
-/// Makes the clip in `folder` and reads it back.
-pub(crate) async fn make(folder: &Path) -> Result<Vec<Segment>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/engine/benches/clip.sh");
-    let output = Command::new("sh")
-        .arg(&script)
-        .arg(folder)
-        .output()
-        .await
-        .context("run sh")?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        script.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
+/// What a run pushes.
+#[derive(Debug)]
+pub(crate) struct Clip {
+    pub(crate) segments: Vec<Segment>,
+    /// A segment that no transcoder can do anything with: the first one's sound.
+    pub(crate) without_video: Bytes,
+}
+
+/// Makes the clip in `folder` and looks at each segment.
+pub(crate) async fn make(folder: &Path) -> Result<Clip> {
+    let clip = livepeer_e2e::stream::Clip::make(folder).await?;
+    ensure!(clip.segments.len() == SEGMENTS, "the clip has changed");
     let mut segments = Vec::with_capacity(SEGMENTS);
-    for sequence in 0..SEGMENTS {
+    for (sequence, data) in clip.segments.into_iter().enumerate() {
         let path = folder.join(format!("seg_{sequence}.ts"));
         segments.push(Segment {
             sequence,
-            data: tokio::fs::read(&path).await?.into(),
+            data,
             decoded: decode(&path).await?,
         });
     }
-    Ok(segments)
+    let without_video = without_video(folder).await?;
+    Ok(Clip {
+        segments,
+        without_video,
+    })
+}
+
+async fn without_video(folder: &Path) -> Result<Bytes> {
+    let path = folder.join("audio.ts");
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-i"])
+        .arg(folder.join("seg_0.ts"))
+        .args(["-vn", "-c:a", "copy"])
+        .arg(&path)
+        .output()
+        .await
+        .context("run ffmpeg")?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ffmpeg: {complaint}");
+    Ok(tokio::fs::read(&path).await?.into())
 }

@@ -115,20 +115,27 @@ async fn main() -> Result<ExitCode> {
 
 fn heading() -> String {
     format!(
-        "{:<20} {:>7} {:>9} {:>9} {:>10} {:>24}",
-        "combination", "replies", "total s", "slowest s", "bytes", "peak MiB gw/orch/trans"
+        "{:<20} {:>7} {:>9} {:>9} {:>10} {:>24}  {}",
+        "combination",
+        "replies",
+        "total s",
+        "slowest s",
+        "bytes",
+        "peak MiB gw/orch/trans",
+        "refusal without video"
     )
 }
 
 fn line(report: &Report) -> String {
     let [gateway, orchestrator, transcoder] = report.memory;
     format!(
-        "{:<20} {:>7} {:>9.1} {:>9.2} {:>10} {:>24}",
+        "{:<20} {:>7} {:>9.1} {:>9.2} {:>10} {:>24}  {}",
         report.name,
         format!("{}/{SEGMENTS}", report.complete),
         report.total.as_secs_f64(),
         report.slowest.as_secs_f64(),
         report.bytes,
-        format!("{gateway}/{orchestrator}/{transcoder}")
+        format!("{gateway}/{orchestrator}/{transcoder}"),
+        report.refusal
     )
 }

@@ -34,53 +34,74 @@ pub(crate) struct Part {
     pub(crate) data: Bytes,
 }
 
-/// Pushes one segment and judges the reply.
-pub(crate) async fn push(
-    client: &reqwest::Client,
-    stream: &str,
-    segment: &Segment,
-    profiles: &[Profile],
-    scratch: &Path,
-) -> Outcome {
-    let started = Instant::now();
-    let reply = exchange(client, stream, segment).await;
-    let took = started.elapsed();
-    let verdict = match reply {
-        Ok(parts) => judge(&parts, segment, profiles, scratch).await,
-        Err(error) => Err(error),
-    };
-    Outcome {
-        sequence: segment.sequence,
-        took,
-        verdict,
-    }
+/// A stream that segments are pushed to.
+pub(crate) struct Stream<'a> {
+    pub(crate) client: reqwest::Client,
+    /// `http://host:port/live/<id>`
+    pub(crate) url: String,
+    pub(crate) profiles: &'a [Profile],
+    /// Where renditions lie while they are decoded.
+    pub(crate) scratch: &'a Path,
 }
 
-async fn exchange(client: &reqwest::Client, stream: &str, segment: &Segment) -> Result<Vec<Part>> {
-    let reply = client
-        .post(format!("{stream}/{}.ts", segment.sequence))
-        .header("Accept", "multipart/mixed")
-        .header("Content-Duration", SEGMENT_MS.to_string())
-        .header("Content-Resolution", "1280x720")
-        .timeout(REPLY)
-        .body(segment.data.clone())
-        .send()
-        .await
-        .context("push")?;
-    let status = reply.status();
-    let kind = reply
-        .headers()
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let body = reply.bytes().await.context("read the reply")?;
-    ensure!(
-        status.as_u16() == 200,
-        "status {status}: {}",
-        String::from_utf8_lossy(&body).trim()
-    );
-    split(&kind, body).await
+impl Stream<'_> {
+    /// Pushes one segment and judges the reply.
+    pub(crate) async fn push(&self, segment: &Segment) -> Outcome {
+        let started = Instant::now();
+        let reply = self.renditions(segment).await;
+        let took = started.elapsed();
+        let verdict = match reply {
+            Ok(parts) => judge(&parts, segment, self.profiles, self.scratch).await,
+            Err(error) => Err(error),
+        };
+        Outcome {
+            sequence: segment.sequence,
+            took,
+            verdict,
+        }
+    }
+
+    /// Pushes what cannot be transcoded; anything but 422 is an error. Returns the reason
+    /// that the gateway gave.
+    pub(crate) async fn push_refused(&self, sequence: usize, data: Bytes) -> Result<String> {
+        let reply = self.send(sequence, data).await?;
+        let status = reply.status();
+        let reason = reply.text().await.context("read the reply")?;
+        let reason = reason.trim();
+        ensure!(status.as_u16() == 422, "status {status}: {reason}");
+        Ok(reason.to_owned())
+    }
+
+    async fn renditions(&self, segment: &Segment) -> Result<Vec<Part>> {
+        let reply = self.send(segment.sequence, segment.data.clone()).await?;
+        let status = reply.status();
+        let kind = reply
+            .headers()
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let body = reply.bytes().await.context("read the reply")?;
+        ensure!(
+            status.as_u16() == 200,
+            "status {status}: {}",
+            String::from_utf8_lossy(&body).trim()
+        );
+        split(&kind, body).await
+    }
+
+    async fn send(&self, sequence: usize, data: Bytes) -> Result<reqwest::Response> {
+        self.client
+            .post(format!("{}/{sequence}.ts", self.url))
+            .header("Accept", "multipart/mixed")
+            .header("Content-Duration", SEGMENT_MS.to_string())
+            .header("Content-Resolution", "1280x720")
+            .timeout(REPLY)
+            .body(data)
+            .send()
+            .await
+            .context("push")
+    }
 }
 
 /// The parts of a multipart reply.

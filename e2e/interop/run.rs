@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::{Capture, Senders};
-use crate::clip::{SEGMENTS, Segment};
+use crate::clip::{Clip, SEGMENTS};
 use crate::exchange::Role;
 use crate::peers::{Addresses, Maker, Peer, Setup};
 use crate::profiles::Profile;
-use crate::push::push;
+use crate::push::Stream;
 use crate::record::Recorder;
 
 /// How long a gateway may take to end a stream that nobody pushes to: go-livepeer looks
@@ -70,6 +70,8 @@ pub(crate) struct Report {
     pub(crate) bytes: usize,
     /// Peak resident memory in MiB: gateway, orchestrator, transcoder.
     pub(crate) memory: [u64; 3],
+    /// Why a segment without video was refused.
+    pub(crate) refusal: String,
     pub(crate) complaints: Vec<String>,
 }
 
@@ -84,7 +86,7 @@ impl Report {
 pub(crate) async fn run(
     combination: &Combination,
     setup: &Setup,
-    clip: &[Segment],
+    clip: &Clip,
     folder: &Path,
     captures: Option<&Path>,
 ) -> Result<Report> {
@@ -150,7 +152,7 @@ pub(crate) async fn run(
 async fn run_peers(
     combination: &Combination,
     setup: &Setup,
-    clip: &[Segment],
+    clip: &Clip,
     folder: &Path,
     addresses: &Addresses,
     pushed_to: SocketAddr,
@@ -167,8 +169,12 @@ async fn run_peers(
     let mut gateway = start(Role::Gateway, combination.gateway)?;
     gateway.listens(addresses.gateway).await?;
 
-    let client = reqwest::Client::builder().http1_only().build()?;
-    let stream = format!("http://{pushed_to}/live/{}", combination.name);
+    let stream = Stream {
+        client: reqwest::Client::builder().http1_only().build()?,
+        url: format!("http://{pushed_to}/live/{}", combination.name),
+        profiles: setup.profiles,
+        scratch: folder,
+    };
     let mut report = Report {
         name: combination.name,
         complete: 0,
@@ -176,10 +182,11 @@ async fn run_peers(
         total: Duration::ZERO,
         bytes: 0,
         memory: [0; 3],
+        refusal: String::new(),
         complaints: Vec::new(),
     };
-    for segment in clip {
-        let outcome = push(&client, &stream, segment, setup.profiles, folder).await;
+    for segment in &clip.segments {
+        let outcome = stream.push(segment).await;
         report.total += outcome.took;
         report.slowest = report.slowest.max(outcome.took);
         match outcome.verdict {
@@ -191,6 +198,10 @@ async fn run_peers(
                 .complaints
                 .push(format!("segment {}: {error:#}", outcome.sequence)),
         }
+    }
+    match refuse_and_go_on(&stream, clip).await {
+        Ok(reason) => report.refusal = reason,
+        Err(error) => report.complaints.push(format!("{error:#}")),
     }
     if let Some(capture) = capture {
         stream_end(capture).await;
@@ -206,6 +217,22 @@ async fn run_peers(
         }
     }
     Ok(report)
+}
+
+/// A segment that is at fault itself, and then a good one: the reason must reach the
+/// client over both hops, and cost the stream nothing.
+async fn refuse_and_go_on(stream: &Stream<'_>, clip: &Clip) -> Result<String> {
+    let reason = stream
+        .push_refused(SEGMENTS, clip.without_video.clone())
+        .await
+        .context("a segment without video")?;
+    let mut good = clip.segments[0].clone();
+    good.sequence = SEGMENTS + 1;
+    let outcome = stream.push(&good).await;
+    outcome
+        .verdict
+        .context("a good segment after one without video")?;
+    Ok(reason)
 }
 
 /// Waits for the gateway to end the idle stream, whose messages are captured too.
