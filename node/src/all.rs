@@ -1,12 +1,150 @@
 //! `livepeer-node all`: gateway, orchestrator and transcoder in one process, off-chain,
 //! over the real wire on loopback. The shortest way to a rendition: no settings, no
 //! chain, no cluster.
+//!
+//! The gateway stops first: a stream that ends while the process drains still needs
+//! the other two. Whatever the settings say, the gateway uses the orchestrator beside
+//! it, and that one the transcoder beside it.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use livepeer_settings::{Drain, Settings, Transcoding};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::health::Health;
+use crate::lifecycle::Lifecycle;
+use crate::orchestrator::Orchestrator;
 use crate::process::Process;
-use crate::{gateway, orchestrator};
+use crate::{gateway, transcoder};
 
-/// Runs the roles side by side; the first to end ends all.
+/// How often it is looked whether everything is up, to say so.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the roles side by side; the first to fail ends all.
 pub async fn run(process: Process) -> anyhow::Result<()> {
-    let _ = (gateway::run(process.clone()), orchestrator::run(process));
-    anyhow::bail!("not built yet")
+    let settings = Arc::clone(&process.settings.borrow());
+    let (sender, receiver) =
+        watch::channel(Arc::new(joined(&settings, settings.orchestrator.addr)));
+    let end = CancellationToken::new();
+    let _ended = end.clone().drop_guard();
+    let mut side = JoinSet::new();
+    side.spawn(announce(process.health.clone(), settings, end.clone()));
+
+    // of their own, so that SIGTERM reaches them when the gateway is done
+    let behind = Process {
+        settings: receiver.clone(),
+        lifecycle: Lifecycle::default(),
+        health: process.health.clone(),
+    };
+    let secret = hex::encode(rand::random::<[u8; 32]>());
+    let orchestrator = Orchestrator::start(behind.clone(), Some(&secret))
+        .await
+        .context("orchestrator")?;
+    let addr = orchestrator.addr();
+    sender.send_replace(Arc::new(joined(&process.settings.borrow(), addr)));
+    side.spawn(follow(process.settings.clone(), sender, addr, end));
+
+    let front = gateway::run(Process {
+        settings: receiver,
+        ..process.clone()
+    });
+    let working = async {
+        let transcoder = transcoder::run(behind.clone(), Some(secret));
+        let ((), transcoder) = tokio::join!(orchestrator.serve(), transcoder);
+        transcoder.context("transcoder")
+    };
+    tokio::pin!(front, working);
+    tokio::select! {
+        result = &mut front => result.context("gateway")?,
+        result = &mut working => return result,
+    }
+    let drain = Drain {
+        lame_duck: Duration::ZERO,
+        deadline: process.settings.borrow().drain.deadline,
+    };
+    tokio::select! {
+        result = &mut working => return result,
+        () = behind.lifecycle.wind_down(&drain) => {}
+        () = process.lifecycle.stop().cancelled_owned() => behind.lifecycle.stop_now(),
+    }
+    working.await
+}
+
+/// The settings with every role pointed at the one beside it; the orchestrator listens
+/// on `addr`.
+fn joined(settings: &Settings, addr: SocketAddr) -> Settings {
+    let local = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let uri = Url::parse(&format!("https://{}", SocketAddr::new(local, addr.port())))
+        .expect("a socket address is a valid authority");
+    let mut joined = settings.clone();
+    joined.orchestrator.transcoding = Transcoding::Pools;
+    joined.gateway.orchestrators = vec![uri.clone()];
+    joined.transcoder.orchestrator = uri;
+    joined
+}
+
+/// Passes changes of the settings on.
+async fn follow(
+    mut settings: watch::Receiver<Arc<Settings>>,
+    joint: watch::Sender<Arc<Settings>>,
+    addr: SocketAddr,
+    end: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            changed = settings.changed() => if changed.is_err() { return },
+            () = end.cancelled() => return,
+        }
+        let changed = joined(&settings.borrow_and_update(), addr);
+        joint.send_replace(Arc::new(changed));
+    }
+}
+
+/// Says once, when every role is up, where to push and where to look.
+async fn announce(health: Health, settings: Arc<Settings>, end: CancellationToken) {
+    while !health.reasons().is_empty() {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = end.cancelled() => return,
+        }
+    }
+    let addr = settings.gateway.http_addr;
+    tracing::info!(
+        push = format!("http://{addr}/live/<stream>/<seq>.ts"),
+        page = format!("http://{addr}/"),
+        "all roles are ready"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+    use livepeer_settings::{Settings, Transcoding};
+
+    #[test]
+    fn every_role_is_pointed_at_the_one_beside_it() {
+        let mut settings = Settings::default();
+        settings.orchestrator.transcoding = Transcoding::Embedded;
+        settings.gateway.orchestrators.clear();
+        let joined = joined(&settings, "0.0.0.0:1234".parse().unwrap());
+        assert_eq!(joined.orchestrator.transcoding, Transcoding::Pools);
+        assert_eq!(
+            joined.gateway.orchestrators[0].as_str(),
+            "https://127.0.0.1:1234/"
+        );
+        assert_eq!(
+            joined.transcoder.orchestrator,
+            joined.gateway.orchestrators[0]
+        );
+    }
 }

@@ -102,13 +102,13 @@ pub async fn run(process: Process) -> Result<(), RoleError> {
     let engine = Engine::start(config, process.lifecycle.stop())
         .await
         .map_err(RoleError::Engine)?;
-    let result = run_with(process, engine.clone()).await;
+    let result = serve(process, engine.clone()).await;
     engine.stop().await;
     result
 }
 
-/// Runs the role until it is drained; `engine` looks into segments.
-pub async fn run_with(process: Process, engine: Engine) -> Result<(), RoleError> {
+/// Serves until drained; `engine` looks into segments.
+async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
     let settings = Arc::clone(&process.settings.borrow());
     process.health.expect(INGEST);
     process.health.expect(orchestrators::COMPONENT);

@@ -104,7 +104,7 @@ async fn run_role(role: Role, process: Process) -> anyhow::Result<()> {
     match role {
         Role::Gateway => gateway::run(process).await.context("gateway"),
         Role::Orchestrator => orchestrator::run(process).await.context("orchestrator"),
-        Role::Transcoder => transcoder::run(process).await.context("transcoder"),
+        Role::Transcoder => transcoder::run(process, None).await.context("transcoder"),
         Role::All => all::run(process).await,
     }
 }

@@ -48,20 +48,20 @@ pub enum RoleError {
     Engine(#[from] EngineError),
 }
 
-/// Runs the role until it is drained.
-pub async fn run(process: Process) -> Result<(), RoleError> {
+/// Runs the role until it is drained. A `secret` replaces the credential file: roles of
+/// one process.
+pub async fn run(process: Process, secret: Option<String>) -> Result<(), RoleError> {
     process.health.expect("engine");
     let settings = Arc::clone(&process.settings.borrow());
     let config = engine_config::build(&settings.engine, None);
     let engine = Engine::start(config, process.lifecycle.stop()).await?;
-    run_with(process, engine.clone(), None).await;
+    serve(process, engine.clone(), secret).await;
     engine.stop().await;
     Ok(())
 }
 
-/// As [`run`] on an engine that is there already. A `secret` replaces the file: roles
-/// of one process.
-pub async fn run_with(process: Process, engine: Engine, secret: Option<String>) {
+/// Registers and works with an engine that runs.
+async fn serve(process: Process, engine: Engine, secret: Option<String>) {
     let settings = Arc::clone(&process.settings.borrow());
     let metrics = Metrics::new(&process.health);
     let sessions = Sessions::default();

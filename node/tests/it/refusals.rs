@@ -1,0 +1,58 @@
+//! What is refused before anything starts, and with which status.
+
+use std::net::TcpListener;
+
+use crate::node::{free, node};
+
+/// The exit status and what it says, for these settings.
+fn refused(role: &str, settings: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    std::fs::write(&path, settings).unwrap();
+    let output = node(&[role, "--settings", path.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// Each of `words` is in what was said.
+fn assert_says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file() {
+    let (code, said) = refused("gateway", "[gateway]\nhttp_adr = \"127.0.0.1:1\"\n");
+    assert_eq!(code, Some(64));
+    assert_says(&said, &["node.toml", "http_adr", "http_addr"]);
+}
+
+#[test]
+fn a_wrong_type_is_named_with_its_value() {
+    let (code, said) = refused("transcoder", "[transcoder]\nmax_sessions = \"many\"\n");
+    assert_eq!(code, Some(64));
+    assert_says(&said, &["node.toml", "transcoder.max_sessions", "many"]);
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named() {
+    let (code, said) = refused("gateway", "[gateway]\ningest_token_file = \"/none\"\n");
+    assert_eq!(code, Some(64));
+    assert_says(&said, &["gateway.ingest_token_file", "/none"]);
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let [probes] = free();
+    let settings = format!(
+        "probe_addr = \"{probes}\"\n[orchestrator]\ntranscoding = \"pools\"\naddr = \"{addr}\"\n"
+    );
+    let (code, said) = refused("orchestrator", &settings);
+    assert_eq!(code, Some(1));
+    assert_says(&said, &["orchestrator.addr", &addr.to_string()]);
+}
