@@ -28,6 +28,8 @@ const SCRATCH: &str = "256Mi";
 const EXIT_MARGIN: Duration = Duration::from_secs(15);
 /// Probes wait this long for an answer; the listener does nothing but answer.
 const PROBE_TIMEOUT_SECONDS: u32 = 3;
+/// A minute: one whose cores are all encoding answers late, and must not be restarted.
+const LIVE_TRIES: u32 = 6;
 /// 3 × 2 s: one slow answer on a busy node takes nobody out of service.
 const READY_TRIES: u32 = 3;
 /// 150 × 2 s: a GPU's first self-test may take minutes.
@@ -200,7 +202,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         "resources": resources::build(template, pod.defaults, pod.gpu),
         "volumeMounts": mounts,
         "startupProbe": probe("/startupz", 2, STARTUP_TRIES),
-        "livenessProbe": probe("/livez", 10, 3),
+        "livenessProbe": probe("/livez", 10, LIVE_TRIES),
         "readinessProbe": probe("/readyz", 2, READY_TRIES),
         "terminationMessagePolicy": "File",
         "securityContext": {
