@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use livepeer_proto::net;
+use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +73,8 @@ struct History {
     suspects: Vec<String>,
     /// Asked since the last pause.
     asked: Vec<String>,
+    /// Who is at it now.
+    asking: Option<String>,
     last_error: String,
 }
 
@@ -84,10 +87,13 @@ impl Attempts<'_> {
         let mut history = History::default();
         let result = match timeout_at(deadline, self.work(timeouts, &mut history)).await {
             Ok(result) => result,
-            Err(_) => Err(TranscodeError::NoSession(format!(
-                "deadline passed, {}",
-                history.last_error
-            ))),
+            Err(_) => {
+                history.suspects.extend(history.asking.take());
+                Err(TranscodeError::NoSession(format!(
+                    "deadline passed, {}",
+                    history.last_error
+                )))
+            }
         };
         let blameless = matches!(result, Err(TranscodeError::Segment(_)));
         if !blameless {
@@ -117,12 +123,18 @@ impl Attempts<'_> {
                 }
                 history.asked.clear();
                 self.orchestrators.recheck();
-                sleep(RETRY_PAUSE).await;
+                let jitter = rand::rng().random_range(0.8..1.2);
+                sleep(RETRY_PAUSE.mul_f64(jitter)).await;
                 continue;
             };
             history.tries += 1;
+            history.asking = Some(orchestrator.uri().to_owned());
             match self.attempt(&orchestrator, timeouts).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    // its first try may have failed
+                    history.suspects.retain(|uri| uri != orchestrator.uri());
+                    return Ok(answer);
+                }
                 Err(fault) => self.learn(&orchestrator, fault, history)?,
             }
             self.metrics.retried.inc();
@@ -167,11 +179,10 @@ impl Attempts<'_> {
                 draining,
             }) => {
                 let now = Instant::now();
-                self.sessions.arrived(uri, flight, info, draining, now);
+                self.sessions.arrived(flight, info, draining, now);
                 Ok(renditions)
             }
             Err(error) => {
-                self.sessions.lost(uri, flight);
                 if let SubmitError::Connection(reason) = &error {
                     orchestrator.suspect(reason);
                 }
@@ -188,15 +199,17 @@ impl Attempts<'_> {
         let unix_now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        if let Some(info) = self.sessions.get(orchestrator.uri(), unix_now) {
-            return Ok(info);
+        let kept = self.sessions.get(orchestrator.uri(), unix_now);
+        match kept {
+            Some(kept) if !kept.ending => return Ok(kept.info),
+            Some(_) | None => {}
         }
-        let info = Arc::new(orchestrator.fetch_info(&self.job.capabilities).await?);
-        let replaced = self.sessions.put(orchestrator, Arc::clone(&info));
-        if let Some(token) = replaced {
-            orchestrator.end_session(token).await;
+        match (orchestrator.fetch_info(&self.job.capabilities).await, kept) {
+            (Ok(info), _) => Ok(self.sessions.put(orchestrator, Arc::new(info), unix_now)),
+            // a full one gives no second session, and serves the first till its end
+            (Err(InfoError::Capped | InfoError::Refused(_)), Some(kept)) => Ok(kept.info),
+            (Err(error), _) => Err(error),
         }
-        Ok(info)
     }
 
     /// Notes a failure; an error means that there is no point in going on.
@@ -227,12 +240,16 @@ impl Attempts<'_> {
                 history.last_error = text;
             }
             Fault::Busy(text) => {
-                self.sessions.forget(uri);
                 history.asked.push(uri.to_owned());
                 history.last_error = text;
             }
             Fault::Orchestrator(text) => {
                 self.sessions.forget(uri);
+                history.asked.push(uri.to_owned());
+                history.suspects.push(uri.to_owned());
+                history.last_error = text;
+            }
+            Fault::Connection(text) => {
                 history.asked.push(uri.to_owned());
                 history.suspects.push(uri.to_owned());
                 history.last_error = text;
@@ -259,10 +276,9 @@ impl Attempts<'_> {
 fn judge_info(error: InfoError) -> Fault {
     match error {
         InfoError::Capped => Fault::Busy(error.to_string()),
-        InfoError::Unreachable(_)
-        | InfoError::Timeout
-        | InfoError::Refused(_)
-        | InfoError::NoTranscoder
-        | InfoError::Capabilities(_) => Fault::Orchestrator(error.to_string()),
+        InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
+        InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_) => {
+            Fault::Orchestrator(error.to_string())
+        }
     }
 }

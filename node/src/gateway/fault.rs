@@ -12,9 +12,13 @@ pub(super) enum Fault {
     /// It failed at the work. Elsewhere it may not; if it fails there in the same
     /// words, the segment is to blame.
     Work(String),
-    /// The orchestrator is gone or broken: elsewhere, at once.
+    /// The orchestrator is broken: elsewhere, at once.
     Orchestrator(String),
-    /// The orchestrator has no room now: elsewhere, or here a little later.
+    /// The connection is gone, and maybe the orchestrator: elsewhere, at once. Its
+    /// session is as good as before if it is still there.
+    Connection(String),
+    /// The orchestrator has no room now: elsewhere, or here a little later. A session
+    /// that it knows keeps its place.
     Busy(String),
     /// The session is not known any more: a new one, at the same place.
     Session(String),
@@ -62,8 +66,8 @@ pub(super) fn judge(error: &SubmitError) -> Fault {
         }
         SubmitError::Status { status: 503, .. } => Fault::Busy(text),
         SubmitError::Budget => Fault::Budget,
-        SubmitError::Connection(_)
-        | SubmitError::HeaderTimeout(_)
+        SubmitError::Connection(_) => Fault::Connection(text),
+        SubmitError::HeaderTimeout(_)
         | SubmitError::ReplyTimeout(_)
         | SubmitError::Status { .. }
         | SubmitError::Reply(_)
@@ -123,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_the_orchestrators() {
+    fn a_broken_connection_is_told_from_a_broken_orchestrator() {
         let lost = judge(&SubmitError::Connection("reset".into()));
-        assert!(matches!(lost, Fault::Orchestrator(_)));
+        assert!(matches!(lost, Fault::Connection(_)));
         let late = judge(&SubmitError::HeaderTimeout(Duration::from_secs(2)));
         assert!(matches!(late, Fault::Orchestrator(_)));
         assert_eq!(judge(&SubmitError::Budget), Fault::Budget);

@@ -1,6 +1,10 @@
 //! What one stream remembers of orchestrators: its sessions, how quick they were, and
 //! whom it avoids for a while.
 //!
+//! A session lives as long as its orchestrator knows it: a lost connection does not end
+//! it. One that is replaced or given up is told so only when its last segment is back,
+//! since with the session go the renditions that wait to be fetched.
+//!
 //! An orchestrator that failed is avoided for a time that doubles with each failure in
 //! a row (go-livepeer `server/suspensions.go` counts refreshes instead, which stops
 //! working after enough of them). Avoided is not excluded: when nobody else is left it
@@ -33,6 +37,8 @@ pub(super) struct Sessions {
 struct Inner {
     /// By the orchestrator's address.
     sessions: HashMap<String, Session>,
+    /// Used no more, not yet told so.
+    left: Vec<Session>,
     suspensions: HashMap<String, Suspension>,
     last: Option<String>,
     next_flight: u64,
@@ -45,6 +51,29 @@ struct Session {
     score: Option<f64>,
     flights: Vec<Flight>,
     draining: bool,
+}
+
+/// A session that a segment may use.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) info: Arc<net::OrchestratorInfo>,
+    /// Its token is about to expire.
+    pub(super) ending: bool,
+}
+
+/// A segment on its way. It ends with [`Sessions::arrived`], or in vain when this is
+/// dropped, however that comes about.
+#[derive(Debug)]
+pub(super) struct InFlight<'a> {
+    sessions: &'a Sessions,
+    uri: String,
+    id: u64,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.sessions.with(|inner| inner.take_flight(self.id));
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,46 +108,44 @@ impl Sessions {
         })
     }
 
-    /// The session there, unless its token is about to expire.
-    pub(super) fn get(&self, uri: &str, unix_now: Duration) -> Option<Arc<net::OrchestratorInfo>> {
-        let info = self.with(|inner| {
-            let session = inner.sessions.get(uri)?;
-            Some(Arc::clone(&session.info))
-        })?;
-        is_fresh(&info, unix_now).then_some(info)
+    /// The session there, unless its token has expired.
+    pub(super) fn get(&self, uri: &str, unix_now: Duration) -> Option<Kept> {
+        self.with(|inner| inner.sessions.get(uri)?.kept(unix_now))
     }
 
-    /// A new session there; the token of the one that it replaces comes back.
+    /// A new session there. When another segment was quicker to get one, that is used:
+    /// of the new one the orchestrator knows nothing before its first segment.
     pub(super) fn put(
         &self,
         orchestrator: &Arc<Orchestrator>,
         info: Arc<net::OrchestratorInfo>,
-    ) -> Option<net::AuthToken> {
-        self.with(|inner| match inner.sessions.get_mut(orchestrator.uri()) {
-            Some(session) => {
-                let old = std::mem::replace(&mut session.info, info);
-                session.draining = false;
-                old.auth_token.clone()
+        unix_now: Duration,
+    ) -> Arc<net::OrchestratorInfo> {
+        self.with(|inner| {
+            let known = inner.sessions.get(orchestrator.uri());
+            let kept = known.and_then(|session| session.kept(unix_now));
+            if let Some(kept) = kept.filter(|kept| !kept.ending) {
+                return kept.info;
             }
-            None => {
-                orchestrator.stream_joined();
-                let session = Session {
-                    orchestrator: Arc::clone(orchestrator),
-                    info,
-                    score: None,
-                    flights: Vec::new(),
-                    draining: false,
-                };
-                inner
-                    .sessions
-                    .insert(orchestrator.uri().to_owned(), session);
-                None
-            }
+            let score = known.and_then(|session| session.score);
+            inner.leave(orchestrator.uri());
+            orchestrator.stream_joined();
+            let session = Session {
+                orchestrator: Arc::clone(orchestrator),
+                info: Arc::clone(&info),
+                score,
+                flights: Vec::new(),
+                draining: false,
+            };
+            inner
+                .sessions
+                .insert(orchestrator.uri().to_owned(), session);
+            info
         })
     }
 
-    /// A segment leaves for `uri`; [`Sessions::arrived`] or [`Sessions::lost`] ends it.
-    pub(super) fn started(&self, uri: &str, duration: Duration, now: Instant) -> u64 {
+    /// A segment leaves for `uri`.
+    pub(super) fn started(&self, uri: &str, duration: Duration, now: Instant) -> InFlight<'_> {
         self.with(|inner| {
             inner.next_flight += 1;
             let id = inner.next_flight;
@@ -130,28 +157,33 @@ impl Sessions {
                     duration,
                 });
             }
-            id
+            InFlight {
+                sessions: self,
+                uri: uri.to_owned(),
+                id,
+            }
         })
     }
 
     /// It came back: the session is as quick as this, and not avoided any more.
     pub(super) fn arrived(
         &self,
-        uri: &str,
-        flight: u64,
+        flight: InFlight<'_>,
         info: Option<net::OrchestratorInfo>,
         draining: bool,
         now: Instant,
     ) {
         self.with(|inner| {
-            inner.suspensions.remove(uri);
-            let Some(session) = inner.sessions.get_mut(uri) else {
+            inner.suspensions.remove(&flight.uri);
+            let Some(session) = inner.sessions.get_mut(&flight.uri) else {
                 return;
             };
-            if let Some(flight) = take_flight(&mut session.flights, flight) {
-                let took = now.saturating_duration_since(flight.started);
-                session.score = Some(score(took, flight.duration));
-            }
+            // of a session that was replaced meanwhile, nothing can be learnt
+            let Some(done) = take_flight(&mut session.flights, flight.id) else {
+                return;
+            };
+            let took = now.saturating_duration_since(done.started);
+            session.score = Some(score(took, done.duration));
             session.draining = draining;
             if let Some(info) = info.filter(|info| same_session(info, &session.info)) {
                 session.info = Arc::new(info);
@@ -159,30 +191,18 @@ impl Sessions {
         });
     }
 
-    /// It did not come back.
-    pub(super) fn lost(&self, uri: &str, flight: u64) {
-        self.with(|inner| {
-            if let Some(session) = inner.sessions.get_mut(uri) {
-                take_flight(&mut session.flights, flight);
-            }
-        });
-    }
-
-    /// Forgets the session there.
+    /// Gives up the session there.
     pub(super) fn forget(&self, uri: &str) {
         self.with(|inner| {
-            if let Some(session) = inner.sessions.remove(uri) {
-                session.orchestrator.stream_left();
-            }
+            inner.leave(uri);
             if inner.last.as_deref() == Some(uri) {
                 inner.last = None;
             }
         });
     }
 
-    /// Avoids `uri` for a while, and forgets its session.
+    /// Avoids `uri` for a while.
     pub(super) fn suspend(&self, uri: &str, now: Instant) {
-        self.forget(uri);
         self.with(|inner| {
             let failures = inner
                 .suspensions
@@ -197,7 +217,8 @@ impl Sessions {
         });
     }
 
-    /// Takes out the sessions for which `leave` says so, to be ended.
+    /// Gives up the sessions for which `leave` says so, and takes out all that can be
+    /// ended now.
     pub(super) fn drain(
         &self,
         leave: impl Fn(&Orchestrator) -> bool,
@@ -209,18 +230,43 @@ impl Sessions {
                 .filter(|(_, session)| leave(&session.orchestrator))
                 .map(|(uri, _)| uri.clone())
                 .collect();
-            gone.iter()
-                .filter_map(|uri| inner.sessions.remove(uri))
-                .map(|session| {
-                    session.orchestrator.stream_left();
-                    (session.orchestrator, session.info.auth_token.clone())
-                })
+            for uri in gone {
+                inner.leave(&uri);
+            }
+            inner
+                .left
+                .extract_if(.., |session| session.flights.is_empty())
+                .map(|session| (session.orchestrator, session.info.auth_token.clone()))
                 .collect()
         })
     }
 }
 
+impl Session {
+    fn kept(&self, unix_now: Duration) -> Option<Kept> {
+        let left = time_left(&self.info, unix_now);
+        (left > Duration::ZERO).then(|| Kept {
+            info: Arc::clone(&self.info),
+            ending: left <= REFRESH_BEFORE,
+        })
+    }
+}
+
 impl Inner {
+    fn leave(&mut self, uri: &str) {
+        if let Some(session) = self.sessions.remove(uri) {
+            session.orchestrator.stream_left();
+            self.left.push(session);
+        }
+    }
+
+    fn take_flight(&mut self, id: u64) {
+        let sessions = self.sessions.values_mut().chain(&mut self.left);
+        for session in sessions {
+            take_flight(&mut session.flights, id);
+        }
+    }
+
     fn candidate(&self, orchestrator: &Orchestrator, now: Instant) -> Candidate {
         let uri = orchestrator.uri();
         let session = self.sessions.get(uri);
@@ -257,101 +303,22 @@ fn take_flight(flights: &mut Vec<Flight>, id: u64) -> Option<Flight> {
     Some(flights.swap_remove(index))
 }
 
+/// The token itself may be another: one that lasts longer.
 fn same_session(new: &net::OrchestratorInfo, old: &net::OrchestratorInfo) -> bool {
-    new.auth_token.is_some() && new.auth_token == old.auth_token && !new.transcoder.is_empty()
+    let id = |info: &net::OrchestratorInfo| {
+        let token = info.auth_token.as_ref();
+        token.map(|token| token.session_id.clone())
+    };
+    id(new).is_some() && id(new) == id(old) && !new.transcoder.is_empty()
 }
 
 /// A session without a token cannot expire; the orchestrator refuses it if it minds.
-fn is_fresh(info: &net::OrchestratorInfo, unix_now: Duration) -> bool {
-    info.auth_token.as_ref().is_none_or(|token| {
+fn time_left(info: &net::OrchestratorInfo, unix_now: Duration) -> Duration {
+    info.auth_token.as_ref().map_or(Duration::MAX, |token| {
         let expires = Duration::from_secs(u64::try_from(token.expiration).unwrap_or(0));
-        unix_now + REFRESH_BEFORE < expires
+        expires.saturating_sub(unix_now)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::{SUSPENSION_FIRST, SUSPENSION_LAST, Sessions};
-    use crate::gateway::orchestrators::Orchestrator;
-    use livepeer_proto::net;
-    use tokio::time::Instant;
-
-    const URI: &str = "https://127.0.0.1:1";
-
-    fn orchestrator() -> Arc<Orchestrator> {
-        Arc::new(Orchestrator::new(URI.into(), Arc::default()))
-    }
-
-    fn info(expiration: i64) -> net::OrchestratorInfo {
-        net::OrchestratorInfo {
-            transcoder: URI.into(),
-            auth_token: Some(net::AuthToken {
-                session_id: expiration.to_string(),
-                expiration,
-                ..net::AuthToken::default()
-            }),
-            ..net::OrchestratorInfo::default()
-        }
-    }
-
-    #[test]
-    fn a_token_in_its_last_three_minutes_is_renewed() {
-        let sessions = Sessions::default();
-        sessions.put(&orchestrator(), Arc::new(info(1800)));
-        assert!(sessions.get(URI, Duration::from_secs(1619)).is_some());
-        assert!(sessions.get(URI, Duration::from_secs(1620)).is_none());
-        let replaced = sessions.put(&orchestrator(), Arc::new(info(3600)));
-        assert_eq!(replaced.unwrap().expiration, 1800, "to be ended");
-    }
-
-    #[test]
-    fn suspensions_double_up_to_a_bound_and_end_with_a_success() {
-        let (sessions, orchestrator) = (Sessions::default(), orchestrator());
-        let now = Instant::now();
-        let penalty = |at| sessions.candidates(std::slice::from_ref(&orchestrator), at)[0].penalty;
-        sessions.suspend(URI, now);
-        assert_eq!(penalty(now), 1);
-        assert_eq!(penalty(now + SUSPENSION_FIRST), 0);
-        sessions.suspend(URI, now);
-        assert_eq!(penalty(now + SUSPENSION_FIRST), 2);
-        for _ in 0..40 {
-            sessions.suspend(URI, now);
-        }
-        assert_eq!(penalty(now + SUSPENSION_LAST), 0);
-        sessions.put(&orchestrator, Arc::new(info(1)));
-        let flight = sessions.started(URI, Duration::from_secs(2), now);
-        sessions.arrived(URI, flight, None, false, now);
-        assert_eq!(penalty(now), 0);
-    }
-
-    #[test]
-    fn a_segment_in_time_makes_its_session_the_preferred_one() {
-        let (sessions, orchestrator) = (Sessions::default(), orchestrator());
-        let now = Instant::now();
-        sessions.put(&orchestrator, Arc::new(info(1)));
-        let flight = sessions.started(URI, Duration::from_secs(2), now);
-        let later = now + Duration::from_secs(1);
-        let candidate = sessions
-            .candidates(std::slice::from_ref(&orchestrator), later)
-            .remove(0);
-        let expected = Some((Duration::from_secs(1), Duration::from_secs(2)));
-        assert!(candidate.last && candidate.oldest_in_flight == expected);
-        sessions.arrived(URI, flight, None, true, later);
-        let candidate = sessions.candidates(&[orchestrator], later).remove(0);
-        assert!(candidate.draining && candidate.score == Some(0.5));
-        assert_eq!(candidate.oldest_in_flight, None);
-    }
-
-    #[test]
-    fn streams_are_counted_once_each_at_their_orchestrator() {
-        let (sessions, orchestrator) = (Sessions::default(), orchestrator());
-        sessions.put(&orchestrator, Arc::new(info(1)));
-        sessions.put(&orchestrator, Arc::new(info(2)));
-        assert_eq!(orchestrator.streams(), 1);
-        assert_eq!(sessions.drain(|_| true).len(), 1);
-        assert_eq!(orchestrator.streams(), 0);
-    }
-}
+mod tests;
