@@ -201,10 +201,11 @@ impl Segment {
                 transcode_result::Result::Error(text)
             }
         };
+        let token = shared.tokens.renew(self.checked.token, super::unix_now());
         let reply = net::TranscodeResult {
             seq,
             result: Some(result),
-            info: Some(shared.info(self.checked.token)),
+            info: Some(shared.info(token)),
         };
         reply.encode_to_vec().into()
     }

@@ -34,7 +34,22 @@ impl Tokens {
 
     /// A token for a new session, given the time in Unix seconds.
     pub(crate) fn issue(&self, now: i64) -> AuthToken {
-        let session_id = hex::encode(rand::random::<[u8; 4]>());
+        self.sign(hex::encode(rand::random::<[u8; 4]>()), now)
+    }
+
+    /// For the reply to a segment: the gateway's own token, or in its second half one
+    /// for the same session that lasts longer. go-livepeer sends the same one until it
+    /// expires, and the gateway asks for another session then, which it does not get
+    /// from an orchestrator that is full. Its gateways take any token of their session
+    /// (`server/broadcast.go`, `updateSession`).
+    pub(crate) fn renew(&self, token: AuthToken, now: i64) -> AuthToken {
+        if token.expiration.saturating_sub(now) > LIFETIME_SECONDS / 2 {
+            return token;
+        }
+        self.sign(token.session_id, now)
+    }
+
+    fn sign(&self, session_id: String, now: i64) -> AuthToken {
         let expiration = now.saturating_add(LIFETIME_SECONDS);
         AuthToken {
             token: self
@@ -94,6 +109,18 @@ mod tests {
             hex::encode(mac),
             "e896e58f32128ad59566fbef0ae8d4b702f6f08cdfe3f17b544696016f5e5423"
         );
+    }
+
+    #[test]
+    fn a_token_in_its_second_half_is_renewed_for_the_same_session() {
+        let tokens = Tokens::new([7; 32]);
+        let token = tokens.issue(0);
+        let half = LIFETIME_SECONDS / 2;
+        assert_eq!(tokens.renew(token.clone(), half - 1), token);
+        let renewed = tokens.renew(token.clone(), half);
+        assert_eq!(renewed.session_id, token.session_id);
+        assert_eq!(renewed.expiration, half + LIFETIME_SECONDS);
+        assert_eq!(tokens.check(Some(&renewed), LIFETIME_SECONDS + 1), Ok(()));
     }
 
     #[test]
