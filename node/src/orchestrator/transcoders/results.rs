@@ -5,6 +5,7 @@
 //! dropped without being kept in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
@@ -28,6 +29,9 @@ use crate::orchestrator::server::PeerAddr;
 
 /// Renditions of one result; lpms makes no more (`Too many outputs`).
 const MAX_PARTS: usize = 10;
+/// Longest time for a result to arrive: it holds bytes of the budget meanwhile, wanted
+/// or not. Ten times what a live segment's renditions take on a slow line.
+const UPLOAD_TIME: Duration = Duration::from_secs(60);
 /// Longest error text kept.
 const MAX_ERROR_BYTES: u64 = 4096;
 /// Header of [`draining`]: which registration.
@@ -76,39 +80,47 @@ pub(crate) async fn transcode_results(
     if !transcoders.tasks.is_open(task, &owner) {
         transcoders.metrics.result(ResultKind::Late);
         tracing::info!(task, credential = owner, "late or unknown result dropped");
-        discard(body.into_data_stream()).await;
+        // a transcoder that goes on sending is cut off with the handler
+        let _ = tokio::time::timeout(UPLOAD_TIME, discard(body.into_data_stream())).await;
         return Ok("OK");
     }
-    if content.media == headers::TRANSCODING_ERROR {
-        let text = error_text(&shared, body).await?;
-        finish(transcoders, task, Event::Failed(text));
-        return Ok("OK");
-    }
-    let decoded_pixels: u64 = number(&parts.headers, headers::PIXELS)
-        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "Invalid Pixels"))?;
-    let (true, Some(boundary)) = (content.media == "multipart/mixed", content.boundary) else {
-        // as on the wire: taken, and dropped
-        finish(
-            transcoders,
-            task,
-            Event::Unusable(format!("content type {}", content.media)),
-        );
-        return Ok("OK");
-    };
-    match renditions(&shared, body.into_data_stream(), boundary).await {
-        Ok(renditions) => {
-            let output = Output {
-                renditions,
-                decoded_pixels,
-            };
-            finish(transcoders, task, Event::Done(output));
+    let read = tokio::time::timeout(UPLOAD_TIME, read(&shared, &parts.headers, content, body))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::internal("the result was not sent in time")));
+    match read {
+        Ok(event) => {
+            finish(transcoders, task, event);
             Ok("OK")
         }
+        // whatever is wrong with it, the segment waits for it no longer
         Err(refusal) => {
             finish(transcoders, task, Event::Unusable(refusal.text.clone()));
             Err(refusal)
         }
     }
+}
+
+/// What a result says.
+async fn read(
+    shared: &Shared,
+    head: &HeaderMap,
+    content: ContentType,
+    body: Body,
+) -> Result<Event, Refusal> {
+    if content.media == headers::TRANSCODING_ERROR {
+        return Ok(Event::Failed(error_text(shared, body).await?));
+    }
+    let decoded_pixels: u64 = number(head, headers::PIXELS)
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "Invalid Pixels"))?;
+    let (true, Some(boundary)) = (content.media == "multipart/mixed", content.boundary) else {
+        // as on the wire: taken, and dropped
+        return Ok(Event::Unusable(format!("content type {}", content.media)));
+    };
+    let renditions = renditions(shared, body.into_data_stream(), boundary).await?;
+    Ok(Event::Done(Output {
+        renditions,
+        decoded_pixels,
+    }))
 }
 
 /// Passes the event on; a segment that ended meanwhile makes it a late one.
