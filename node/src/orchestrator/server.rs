@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderValue, Request, Version, header};
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -31,6 +32,9 @@ const MAX_CONNECTIONS: usize = 4096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Go's own default, `http.DefaultMaxHeaderBytes`: a payment may carry many tickets.
 const MAX_HEADER_BYTES: u32 = 1 << 20;
+/// What HTTP/2 lets through to be refused by us: above its own limit the library ends
+/// the whole connection for one long header, and with it the requests beside it.
+const MAX_HEADER_BYTES_READ: u32 = 4 * MAX_HEADER_BYTES;
 /// Between two requests on an HTTP/1.1 connection, and for the head of one. Go's
 /// clients close theirs after one minute, so it is they who close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -130,7 +134,12 @@ impl Service {
             };
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(PeerAddr(peer));
-            async move { Ok::<_, Infallible>(answer(router, request).await) }
+            async move {
+                if is_too_long(request.headers()) {
+                    return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
+                }
+                Ok::<_, Infallible>(answer(router, request).await)
+            }
         });
         let builder = builder(self.tasks);
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
@@ -155,6 +164,15 @@ async fn answer(router: Router, request: Request<Body>) -> http::Response<Body> 
     }
 }
 
+/// Over the limit, counted as HTTP/2 does (RFC 9113 §6.5.2).
+fn is_too_long(headers: &HeaderMap) -> bool {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
+    bytes > MAX_HEADER_BYTES as usize
+}
+
 /// gRPC is HTTP/2 and says so; everything else is not (`server/rpc.go`).
 fn is_grpc(request: &Request<Incoming>) -> bool {
     let content = request.headers().get(header::CONTENT_TYPE);
@@ -176,7 +194,7 @@ fn builder(tasks: TaskTracker) -> auto::Builder<Tracked> {
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES_READ)
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
