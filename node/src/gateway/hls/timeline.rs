@@ -25,6 +25,10 @@ const KEPT: usize = 12;
 /// as a usual segment lasts.
 const HOLD_BACK: Duration = Duration::from_secs(2);
 
+/// Failed segments that are remembered: so many may be missing in a row before the
+/// playlist waits [`HOLD_BACK`] for them although they have failed.
+const FAILED: usize = 64;
+
 /// A sequence number within one run of the stream. A restart begins the next run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::gateway) struct Key {
@@ -147,6 +151,9 @@ impl Timeline {
             None => {
                 if left == 0 && !self.waiting.contains_key(&key) {
                     self.failed.insert(key);
+                    if self.failed.len() > FAILED {
+                        self.failed.pop_last();
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{HOLD_BACK, Segment, Timeline};
+use super::{FAILED, HOLD_BACK, Segment, Timeline};
 
 fn segment(tag: u8) -> Segment {
     Segment {
@@ -160,4 +160,14 @@ fn under_memory_pressure_the_oldest_go_and_the_newest_stays() {
     timeline.shrink_to(0);
     assert_eq!(names(&timeline), ["9"]);
     assert_eq!(timeline.peak(0), 4000);
+}
+
+#[test]
+fn failed_segments_are_remembered_up_to_a_bound() {
+    let mut timeline = Timeline::default();
+    for seq in 0..1000 {
+        let key = timeline.begin(seq, &[0; 32]);
+        timeline.finish(key, None, Instant::now());
+    }
+    assert_eq!(timeline.failed.len(), FAILED);
 }
