@@ -48,6 +48,7 @@ pub(super) async fn process(
     let result = transcode(&app, &stream, &pushed, changed).await;
     let segment = result.as_ref().ok().map(|renditions| Segment {
         hash: pushed.hash,
+        changed,
         duration: playlist_duration(&pushed),
         files: std::iter::once(&pushed.data)
             .chain(renditions)

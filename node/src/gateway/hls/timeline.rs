@@ -51,6 +51,9 @@ impl Key {
 pub(in crate::gateway) struct Segment {
     /// Of the source; tells a repeated push from a stream that started over.
     pub(in crate::gateway) hash: [u8; 32],
+    /// Other codecs, another size or other tracks than the segment before: players must
+    /// be told (RFC 8216 §4.3.2.3).
+    pub(in crate::gateway) changed: bool,
     pub(in crate::gateway) duration: Duration,
     pub(in crate::gateway) files: Vec<Bytes>,
 }
@@ -189,7 +192,7 @@ impl Timeline {
     }
 
     fn publish(&mut self, key: Key, segment: Segment) {
-        let discontinuity = self.next.is_some_and(|next| next != key);
+        let discontinuity = self.next.is_some_and(|next| next != key || segment.changed);
         self.note_sizes(&segment);
         self.published.push_back(Published {
             key,

@@ -8,6 +8,7 @@ use super::{FAILED, HOLD_BACK, Segment, Timeline};
 fn segment(tag: u8) -> Segment {
     Segment {
         hash: [tag; 32],
+        changed: false,
         duration: Duration::from_secs(2),
         files: vec![Bytes::from(vec![tag; 1000])],
     }
@@ -170,4 +171,19 @@ fn failed_segments_are_remembered_up_to_a_bound() {
         timeline.finish(key, None, Instant::now());
     }
     assert_eq!(timeline.failed.len(), FAILED);
+}
+
+#[test]
+fn a_segment_of_another_format_begins_behind_a_discontinuity() {
+    let mut timeline = Timeline::default();
+    for (seq, changed) in [(0, true), (1, false), (2, true), (3, false)] {
+        let tag = u8::try_from(seq).unwrap();
+        let key = timeline.begin(seq, &[tag; 32]);
+        let segment = Segment {
+            changed,
+            ..segment(tag)
+        };
+        timeline.finish(key, Some(segment), Instant::now());
+    }
+    assert_eq!(names(&timeline), ["0", "1", "!2", "3"]);
 }
