@@ -10,7 +10,7 @@ use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use sha3::{Digest, Keccak256};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 
 /// First piece of budget for a body whose length was not announced.
 const FIRST_PIECE: u64 = 1 << 20;
@@ -44,18 +44,18 @@ pub(super) enum BodyError {
     Broken(#[source] axum::Error),
 }
 
-/// Reads `body`, whose announced length is `length`.
-pub(super) async fn read(
-    body: &mut Body,
-    length: Option<u64>,
-    budget: &Budget,
-) -> Result<ReadBody, BodyError> {
+/// Takes room for a body whose announced length is `length`, before any of it is asked
+/// for.
+pub(super) fn room(length: Option<u64>, budget: &Budget) -> Result<Held, BodyError> {
     if length.is_some_and(|length| length > MAX_SEGMENT_BYTES) {
         return Err(BodyError::TooLarge);
     }
-    let mut held = budget
-        .take(length.unwrap_or(FIRST_PIECE))
-        .ok_or(BodyError::Budget)?;
+    let bytes = length.unwrap_or(FIRST_PIECE);
+    budget.take(bytes).ok_or(BodyError::Budget)
+}
+
+/// Reads `body` into its room, which grows when that was too little.
+pub(super) async fn read(body: &mut Body, mut held: Held) -> Result<ReadBody, BodyError> {
     let whole = Instant::now() + WHOLE;
     let mut data = Vec::with_capacity(to_usize(held.bytes()));
     let mut hash = Keccak256::new();
@@ -122,7 +122,7 @@ mod tests {
     use livepeer_proto::credentials::keccak256;
     use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 
-    use super::{BodyError, read};
+    use super::{BodyError, read, room};
     use crate::budget::Budget;
 
     fn pieces(pieces: Vec<Bytes>) -> Body {
@@ -136,18 +136,18 @@ mod tests {
         let whole = vec![7_u8; 3 << 20];
         for size in [1 << 20, 1000, 3 << 20] {
             let mut body = pieces(whole.chunks(size).map(Bytes::copy_from_slice).collect());
-            let got = read(&mut body, None, &budget).await.unwrap();
+            let room = room(None, &budget).unwrap();
+            let got = read(&mut body, room).await.unwrap();
             assert_eq!(got.hash, keccak256(&whole));
             assert_eq!(got.data, whole);
         }
         assert_eq!(budget.used(), 0);
     }
 
-    #[tokio::test]
-    async fn one_byte_too_many_is_refused_before_it_is_read() {
+    #[test]
+    fn one_byte_too_many_is_refused_before_it_is_read() {
         let budget = Budget::new(u64::MAX);
-        let mut body = Body::empty();
-        let refused = read(&mut body, Some(MAX_SEGMENT_BYTES + 1), &budget).await;
+        let refused = room(Some(MAX_SEGMENT_BYTES + 1), &budget);
         assert!(matches!(refused, Err(BodyError::TooLarge)));
         assert_eq!(
             refused.unwrap_err().to_string(),
@@ -158,10 +158,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_beyond_the_budget_is_refused_announced_or_not() {
         let budget = Budget::new(2 << 20);
-        let refused = read(&mut Body::empty(), Some(3 << 20), &budget).await;
+        let refused = room(Some(3 << 20), &budget);
         assert!(matches!(refused, Err(BodyError::Budget)));
         let mut unannounced = pieces(vec![Bytes::from(vec![0; 3 << 20])]);
-        let refused = read(&mut unannounced, None, &budget).await;
+        let refused = read(&mut unannounced, room(None, &budget).unwrap()).await;
         assert!(matches!(refused, Err(BodyError::Budget)));
         assert_eq!(budget.used(), 0);
     }
@@ -170,7 +170,7 @@ mod tests {
     async fn a_client_that_stops_sending_is_not_waited_for() {
         let budget = Budget::new(2 << 20);
         let mut body = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());
-        let refused = read(&mut body, Some(1000), &budget).await;
+        let refused = read(&mut body, room(Some(1000), &budget).unwrap()).await;
         assert!(matches!(refused, Err(BodyError::Slow)));
     }
 }

@@ -15,7 +15,7 @@ use livepeer_media::Profile;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use super::body;
+use super::body::{self, BodyError};
 use super::check;
 use super::config_header::{self, StreamConfig};
 use super::metrics::Outcome;
@@ -26,6 +26,7 @@ use super::refusal::Refusal;
 use super::segment::{self, Pushed};
 use super::stream::{Stream, StreamStart};
 use super::streams::Entrance;
+use crate::budget::Held;
 
 /// Duration of a segment that does not say (go-livepeer).
 const DEFAULT_DURATION_MS: u32 = 2000;
@@ -53,8 +54,9 @@ pub(super) async fn push(
 ) -> Response {
     let (parts, mut body) = request.into_parts();
     let admitted = admit(&app, &parts.method, &path, &parts.headers).await;
+    let untouched = admitted.is_err();
     let result = match admitted {
-        Ok((head, entrance)) => serve(&app, head, entrance, &mut body).await,
+        Ok(admitted) => serve(&app, admitted, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     match result {
@@ -66,10 +68,20 @@ pub(super) async fn push(
                 reason = refusal.text,
                 "push refused"
             );
-            body::discard(body).await;
+            // who waits to be asked for the body has not sent it, and need not
+            if !(untouched && parts.headers.contains_key(header::EXPECT)) {
+                body::discard(body).await;
+            }
             refusal.into_response()
         }
     }
+}
+
+/// A push whose body may come.
+struct Admitted {
+    head: Head,
+    entrance: Entrance,
+    room: Held,
 }
 
 /// All checks that need no body, in go-livepeer's order.
@@ -78,7 +90,7 @@ async fn admit(
     method: &Method,
     path: &str,
     headers: &HeaderMap,
-) -> Result<(Head, Entrance), Refusal> {
+) -> Result<Admitted, Refusal> {
     if method != Method::PUT && method != Method::POST {
         return Err(Refusal::method());
     }
@@ -89,7 +101,18 @@ async fn admit(
     let head = parse_head(path, headers)?;
     let max_streams = app.settings.borrow().gateway.max_streams;
     let entrance = app.streams.enter(&head.path.manifest_id, max_streams)?;
-    Ok((head, entrance))
+    let room = body::room(head.length, &app.budget).inspect_err(|error| count(app, error))?;
+    Ok(Admitted {
+        head,
+        entrance,
+        room,
+    })
+}
+
+fn count(app: &App, error: &BodyError) {
+    if matches!(error, BodyError::Budget) {
+        app.metrics.over_budget.inc();
+    }
 }
 
 /// Reads the head. Pure.
@@ -158,19 +181,15 @@ fn parse_resolution(text: &str) -> Option<(u32, u32)> {
 }
 
 /// Reads the body, checks it, has it transcoded, answers.
-async fn serve(
-    app: &Arc<App>,
-    head: Head,
-    entrance: Entrance,
-    body: &mut Body,
-) -> Result<Response, Refusal> {
-    let read = body::read(body, head.length, &app.budget)
+async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Response, Refusal> {
+    let Admitted {
+        head,
+        entrance,
+        room,
+    } = admitted;
+    let read = body::read(body, room)
         .await
-        .inspect_err(|error| {
-            if matches!(error, body::BodyError::Budget) {
-                app.metrics.over_budget.inc();
-            }
-        })?;
+        .inspect_err(|error| count(app, error))?;
     app.metrics.received.inc();
     app.metrics.received_bytes.inc_by(read.data.len() as u64);
     let profiles = wanted_profiles(app, &head)?;
