@@ -182,9 +182,27 @@ fn parse_reply(
     }
 }
 
-/// One rendition, its bytes taken from the budget before they are read.
+/// One rendition. It stays where it is for a while: a connection that breaks costs a
+/// second request, not the work.
 async fn fetch(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, SubmitError> {
-    let failed = |error: &reqwest::Error| SubmitError::Rendition(chain(error));
+    match fetch_once(http, budget, url).await {
+        Err(SubmitError::Connection(reason)) => {
+            tracing::debug!(url, reason, "rendition is fetched again");
+            fetch_once(http, budget, url).await
+        }
+        result => result,
+    }
+}
+
+/// Takes the bytes from the budget before they are read.
+async fn fetch_once(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, SubmitError> {
+    let failed = |error: &reqwest::Error| {
+        if error.is_builder() {
+            SubmitError::Rendition(format!("`{url}` is no address"))
+        } else {
+            SubmitError::Connection(chain(error))
+        }
+    };
     let mut response = http.get(url).send().await.map_err(|error| failed(&error))?;
     if response.status() != StatusCode::OK {
         return Err(SubmitError::Rendition(response.status().to_string()));
@@ -223,8 +241,12 @@ async fn fetch(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, Submi
 mod tests {
     use std::time::Duration;
 
-    use super::{SubmitError, Timeouts, parse_reply};
+    use super::{SubmitError, Timeouts, fetch, parse_reply};
+    use crate::budget::Budget;
+    use crate::gateway::orchestrators::Orchestrators;
     use livepeer_proto::net;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     #[test]
     fn timeouts_are_those_of_the_wire() {
@@ -234,6 +256,27 @@ mod tests {
         let long = Timeouts::of(Duration::from_secs(10), 2);
         assert_eq!(long.headers, Duration::from_secs(10));
         assert_eq!(long.reply, Duration::from_secs(80));
+    }
+
+    #[tokio::test]
+    async fn a_rendition_whose_connection_breaks_is_fetched_again() {
+        const WHOLE: &str = "a rendition of more than twenty-five bytes";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let serve = async {
+            for sent in [&WHOLE[..7], WHOLE] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let asked = stream.read(&mut [0; 1024]).await.unwrap();
+                assert!(asked > 0);
+                let length = WHOLE.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{sent}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let orchestrators = Orchestrators::new().unwrap();
+        let budget = Budget::new(1 << 20);
+        let (fetched, ()) = tokio::join!(fetch(orchestrators.http(), &budget, &url), serve);
+        assert_eq!(fetched.unwrap(), WHOLE);
     }
 
     #[test]
