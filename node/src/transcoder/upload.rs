@@ -15,6 +15,9 @@ use url::Url;
 const TRIES: u32 = 3;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longest time for one try: an orchestrator that takes a result and never answers must
+/// not hold us up when we are told to stop.
+const TRY_TIME: Duration = Duration::from_secs(60);
 /// Bytes of one HTTP/2 stream on their way: a rendition in one go.
 const WINDOW: u32 = 2 << 20;
 
@@ -110,6 +113,7 @@ impl Uploader {
         let request = self
             .client
             .post(self.results.clone())
+            .timeout(TRY_TIME)
             .header(header::AUTHORIZATION, headers::TRANSCODER_PROTOCOL)
             .header(headers::CREDENTIALS, secret)
             .header(headers::TASK_ID, task);
