@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod faults;
 pub mod install;
 pub mod namespace;
 pub mod network;

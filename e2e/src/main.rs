@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use livepeer_e2e::cluster::{self, Cluster};
+use livepeer_e2e::faults::{self, Fault};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,14 @@ enum Command {
         /// Where the clip, the renditions and the contact sheet go
         #[arg(long, default_value = "out/demo")]
         out: PathBuf,
+    },
+    /// Strike what serves a stream, again and again, and print what it costs
+    Faults {
+        /// Times each
+        #[arg(long, default_value_t = 20)]
+        runs: usize,
+        /// Only these
+        faults: Vec<Fault>,
     },
     /// How many of the stand-in's GPUs are healthy
     Gpus { healthy: usize },
@@ -100,6 +109,14 @@ async fn main() -> Result<ExitCode> {
             say(&address.to_string());
         }
         Command::Demo { out } => livepeer_e2e::demo::run(&Cluster::connect().await?, &out).await?,
+        Command::Faults { runs, faults } => {
+            let faults = match &faults[..] {
+                [] => Fault::all(),
+                some => some,
+            };
+            let lost = faults::report(&Cluster::connect().await?, faults, runs).await?;
+            return Ok(ExitCode::from(u8::from(lost)));
+        }
         Command::Gpus { healthy } => Cluster::connect().await?.gpu_devices(healthy).await?,
     }
     Ok(ExitCode::SUCCESS)

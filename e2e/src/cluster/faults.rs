@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 pub use rustix::process::Signal;
@@ -86,38 +86,23 @@ impl Cluster {
     /// Cuts a pod's network: its link goes down on the node's side, and packets are lost
     /// without a word.
     pub async fn cut_network(&self, namespace: &str, pod: &str, container: &str) -> Result<()> {
-        self.set_link(namespace, pod, container, "down").await
+        let link = self.link(namespace, pod, container).await?;
+        self.set_link(&link, "down").await
     }
 
     /// Brings a cut pod back.
     pub async fn restore_network(&self, namespace: &str, pod: &str, container: &str) -> Result<()> {
-        self.set_link(namespace, pod, container, "up").await
+        let link = self.link(namespace, pod, container).await?;
+        self.set_link(&link, "up").await
     }
 
-    async fn set_link(
-        &self,
-        namespace: &str,
-        pod: &str,
-        container: &str,
-        state: &str,
-    ) -> Result<()> {
+    /// The node's end of a pod's link.
+    pub async fn link(&self, namespace: &str, pod: &str, container: &str) -> Result<String> {
         let pids = self.pids(namespace, pod, container).await?;
         let first = pids.first().context("the container has no process")?;
-        let pid = first.as_raw_nonzero();
-        let own = command::run(
-            "nsenter",
-            &[
-                "-t",
-                &pid.to_string(),
-                "-n",
-                "ip",
-                "-o",
-                "link",
-                "show",
-                "eth0",
-            ],
-        )
-        .await?;
+        let pid = first.as_raw_nonzero().to_string();
+        let show = ["-t", &pid, "-n", "ip", "-o", "link", "show", "eth0"];
+        let own = command::run("nsenter", &show).await?;
         // "2: eth0@if7: <...>": 7 is the index of the other end, on the node.
         let index = own
             .split_once("@if")
@@ -125,11 +110,17 @@ impl Cluster {
             .map(|(index, _)| index.to_owned())
             .with_context(|| format!("no peer in {own}"))?;
         let links = namespaces::shell("ip -o link show type veth").await?;
-        let Some(name) = link_name(&links, &index) else {
-            bail!("no link {index} on the node");
-        };
-        namespaces::shell(&format!("ip link set {name} {state}")).await?;
-        Ok(())
+        let name = link_name(&links, &index);
+        Ok(name
+            .with_context(|| format!("no link {index} on the node"))?
+            .to_owned())
+    }
+
+    /// Takes a link of the node `up` or `down`.
+    pub async fn set_link(&self, link: &str, state: &str) -> Result<()> {
+        namespaces::shell(&format!("ip link set {link} {state}"))
+            .await
+            .map(drop)
     }
 
     /// Kills a program of the cluster and leaves it away, such as the API server.

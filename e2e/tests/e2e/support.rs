@@ -9,15 +9,13 @@ use livepeer_e2e::install;
 use livepeer_e2e::namespace::in_namespace;
 use livepeer_e2e::network::Network;
 use livepeer_e2e::stream::Clip;
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::OnceCell;
 
-use crate::cluster;
+use crate::{Bench, cluster, cluster_alone};
 
 /// Where the operator of the tests runs; it watches every namespace.
 pub(crate) const OPERATOR: &str = "livepeer-system";
 
-/// Held for writing by a test that breaks the cluster itself; all others would see it.
-static WHOLE: RwLock<()> = RwLock::const_new(());
 static INSTALLED: OnceCell<()> = OnceCell::const_new();
 static CLIP: OnceCell<Clip> = OnceCell::const_new();
 
@@ -26,24 +24,21 @@ pub(crate) async fn network<F>(prefix: &str, body: impl FnOnce(Network) -> F) ->
 where
     F: Future<Output = Result<()>>,
 {
-    let _whole = WHOLE.read().await;
-    installed(prefix, body).await
+    installed(cluster().await?, prefix, body).await
 }
 
-/// The same with no other test running: `body` breaks what they share.
+/// The same with no other test running: `body` breaks what they share, or measures time.
 pub(crate) async fn network_alone<F>(prefix: &str, body: impl FnOnce(Network) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
-    let _alone = WHOLE.write().await;
-    installed(prefix, body).await
+    installed(cluster_alone().await?, prefix, body).await
 }
 
-async fn installed<F>(prefix: &str, body: impl FnOnce(Network) -> F) -> Result<()>
+async fn installed<F>(cluster: Bench, prefix: &str, body: impl FnOnce(Network) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
-    let cluster = cluster().await?;
     INSTALLED
         .get_or_try_init(|| install::operator(&cluster, OPERATOR, &[]))
         .await?;

@@ -1,0 +1,141 @@
+//! Faults under a live stream: what each of them costs, in segments and in delay.
+//!
+//! The network is `config/samples/two-orchestrators-one-gateway.yaml`: two
+//! orchestrators, each with its own pool of two transcoders, behind one gateway. A
+//! stream of two small renditions runs through it in real time, from before the first
+//! fault to after the last. A fault strikes what has the stream, in the middle of a
+//! segment's work; one that came too early or too late is void and done again.
+//!
+//! Lost is as design §5 has it: the segment's one sending did not bring a complete,
+//! decodable reply within max(2 × duration, 4 s) beyond the fault-free p99, or the
+//! playlist has a gap.
+
+mod command;
+mod live;
+mod report;
+mod strike;
+mod target;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use crate::install;
+use crate::network::{Network, STARTS, gateway};
+use crate::stream::{Clip, clip};
+pub use command::report;
+use live::Live;
+pub use live::Sent;
+pub use report::{Baseline, Cost};
+pub use strike::Fault;
+
+/// Orchestrators of the network.
+const ORCHESTRATORS: [&str; 2] = ["north", "south"];
+/// The gateway of the network.
+const GATEWAY: &str = "live";
+/// The pods are many and the cores few: more sessions than streams, so that none is
+/// refused for want of room while its peer restarts.
+const SESSIONS: u32 = 4;
+/// Segments without a fault, to compare with.
+const BASELINE: usize = 10;
+/// Segments after the one that was struck that may still show the fault.
+const AFTER: usize = 3;
+/// Tries until a fault hits the middle of a segment.
+const TRIES: usize = 10;
+/// When a fault is to strike, as a share of a segment's usual time.
+const MIDDLE: f64 = 0.45;
+/// Share of a segment's usual time within which a fault counts.
+const COUNTS: std::ops::RangeInclusive<f64> = 0.2..=0.8;
+
+/// A network with a stream through it.
+pub struct Faults {
+    network: Network,
+    /// Namespace of the operator.
+    operator: String,
+    live: Live,
+    baseline: Baseline,
+}
+
+impl Faults {
+    /// Makes the network in `network`'s namespace and starts the stream. The operator
+    /// runs in namespace `operator`.
+    pub async fn start(network: Network, operator: &str, clip: &Clip) -> Result<Self> {
+        for name in ORCHESTRATORS {
+            network.apply("Orchestrator", name, json!({})).await?;
+            let pool = json!({
+                "orchestrator": {"ref": {"name": name}},
+                "replicas": 2, "maxSessions": SESSIONS,
+            });
+            network.apply("TranscoderPool", name, pool).await?;
+        }
+        let spec = gateway(&ORCHESTRATORS);
+        network.apply("Gateway", GATEWAY, spec).await?;
+        install::ready(&network.cluster, &network.namespace, STARTS).await?;
+
+        let (pusher, forward) = network.pusher(GATEWAY).await?;
+        let mut live = Live::start(pusher, forward, clip);
+        live.until(BASELINE).await?;
+        let baseline = Baseline::of(&live.sent())?;
+        Ok(Self {
+            network,
+            operator: operator.to_owned(),
+            live,
+            baseline,
+        })
+    }
+
+    /// How long segments take when nothing is wrong.
+    #[must_use]
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// Strikes once, in the middle of a segment; what it cost. Returns when everything
+    /// is `Ready` again.
+    pub async fn strike(&mut self, fault: Fault) -> Result<Cost> {
+        for _ in 0..TRIES {
+            let (window, share) = self.strike_somewhere(fault).await?;
+            if !fault.needs_a_segment() || COUNTS.contains(&share) {
+                return Cost::of(&window, &self.baseline).await;
+            }
+        }
+        bail!("{fault:?} never hit the middle of a segment in {TRIES} tries")
+    }
+
+    /// Strikes; the segments from the one that was under way on, and how far that one was.
+    async fn strike_somewhere(&mut self, fault: Fault) -> Result<(Vec<Sent>, f64)> {
+        let aim = strike::aim(fault, &self.network, &self.operator).await?;
+        let seq = self.live.next().await?;
+        let begun = self
+            .live
+            .begun(seq)
+            .context("a segment that was not sent")?;
+        let usual = self.baseline.p50;
+        tokio::time::sleep_until(begun + usual.mul_f64(MIDDLE)).await;
+        aim.strike(&self.network).await?;
+        let share = begun.elapsed().as_secs_f64() / usual.as_secs_f64();
+        let ends = fault.ends_the_stream();
+        let last = if ends { seq } else { seq + AFTER };
+        self.live.until(last + 1).await?;
+        let mut window = self.live.sent();
+        window.retain(|sent| (seq..=last).contains(&sent.reply.seq));
+        aim.undo(&self.network).await;
+        install::ready(&self.network.cluster, &self.network.namespace, STARTS).await?;
+        if ends {
+            // what was pushed while the gateway was away is not the fault's
+            self.live.renew(&self.network, GATEWAY).await?;
+        }
+        Ok((window, share))
+    }
+
+    /// Ends the stream: every segment that was ever sent has an answer, and the
+    /// playlist has no gap.
+    pub async fn finish(self) -> Result<()> {
+        let Self { live, .. } = self;
+        live.finish().await
+    }
+}
+
+/// Length of a segment: the stream is in real time.
+const SEGMENT: Duration = clip::SEGMENT;

@@ -1,0 +1,205 @@
+//! The stream: a segment every two seconds, whatever became of the one before.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::SEGMENT;
+use crate::cluster::Forward;
+use crate::network::Network;
+use crate::stream::{Clip, Pusher, Reply};
+
+/// Renditions of the stream.
+pub(super) const RENDITIONS: usize = 2;
+/// No reply is waited for longer than this: far above what counts as lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A segment that was sent, and its reply.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub begun: Instant,
+    pub reply: Reply,
+}
+
+/// The running stream; ends when dropped.
+pub(super) struct Live {
+    state: Arc<State>,
+    /// Segments sent so far.
+    count: watch::Receiver<usize>,
+    task: JoinSet<()>,
+    clip: Clip,
+    stream: String,
+    /// Its streams so far: a gateway that restarts begins a new one.
+    renewed: usize,
+}
+
+struct State {
+    pusher: Pusher,
+    gateway: String,
+    _forward: Forward,
+    begun: Mutex<Vec<Instant>>,
+    sent: Mutex<Vec<Sent>>,
+}
+
+impl Live {
+    /// Starts pushing.
+    pub(super) fn start(pusher: Pusher, forward: Forward, clip: &Clip) -> Self {
+        let profiles = json!([
+            {"name": "240p", "width": 426, "height": 240, "bitrate": 400_000},
+            {"name": "144p", "width": 256, "height": 144, "bitrate": 200_000},
+        ]);
+        let state = Arc::new(State {
+            pusher: pusher.with_profiles(&profiles),
+            gateway: format!("http://{}", forward.address),
+            _forward: forward,
+            begun: Mutex::default(),
+            sent: Mutex::default(),
+        });
+        let (sender, count) = watch::channel(0);
+        let mut task = JoinSet::new();
+        let stream = "live-0".to_owned();
+        task.spawn(push(
+            Arc::clone(&state),
+            stream.clone(),
+            clip.clone(),
+            sender,
+        ));
+        Self {
+            state,
+            count,
+            task,
+            clip: clip.clone(),
+            stream,
+            renewed: 0,
+        }
+    }
+
+    /// Waits for the next segment to be sent; its number.
+    pub(super) async fn next(&mut self) -> Result<usize> {
+        self.count.borrow_and_update();
+        self.count.changed().await.context("the stream ended")?;
+        Ok(*self.count.borrow() - 1)
+    }
+
+    /// Waits until segments `..end` have their replies.
+    pub(super) async fn until(&mut self, end: usize) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE + SEGMENT * u32::try_from(end)?;
+        while self
+            .sent()
+            .iter()
+            .filter(|sent| sent.reply.seq < end)
+            .count()
+            < end
+        {
+            ensure!(
+                Instant::now() < deadline,
+                "no reply to a segment before {end}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// What has a reply, in order.
+    pub(super) fn sent(&self) -> Vec<Sent> {
+        let mut sent = lock(&self.state.sent).clone();
+        sent.sort_by_key(|sent| sent.reply.seq);
+        sent
+    }
+
+    /// When segment `seq` was sent.
+    pub(super) fn begun(&self, seq: usize) -> Option<Instant> {
+        lock(&self.state.begun).get(seq).copied()
+    }
+
+    /// Begins a new stream, through a forward that knows where the gateway is now.
+    pub(super) async fn renew(&mut self, network: &Network, gateway: &str) -> Result<()> {
+        self.task.shutdown().await;
+        let (pusher, forward) = network.pusher(gateway).await?;
+        let renewed = self.renewed + 1;
+        *self = Self::start(pusher, forward, &self.clip);
+        self.renewed = renewed;
+        self.until(3).await
+    }
+
+    /// Stops pushing; the playlist that is there has no gap.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        self.task.shutdown().await;
+        let base = format!("{}/stream/{}", self.state.gateway, self.stream);
+        let multivariant = text(&format!("{base}.m3u8")).await?;
+        let media: Vec<&str> = multivariant
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect();
+        ensure!(media.len() == RENDITIONS + 1, "{multivariant}");
+        for path in media {
+            let playlist = text(&join(&base, path)).await?;
+            ensure!(playlist.contains("#EXTINF"), "{path} is empty: {playlist}");
+            for tag in ["#EXT-X-DISCONTINUITY", "#EXT-X-GAP"] {
+                ensure!(!playlist.contains(tag), "{path} has a gap: {playlist}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `path` as found in the playlist at `base`.m3u8.
+fn join(base: &str, path: &str) -> String {
+    let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
+    match path.strip_prefix('/') {
+        Some(_) => {
+            let origin = base.split("/stream/").next().unwrap_or(base);
+            format!("{origin}{path}")
+        }
+        None => format!("{folder}/{path}"),
+    }
+}
+
+async fn text(url: &str) -> Result<String> {
+    Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
+}
+
+/// Pushes until it is dropped.
+async fn push(state: Arc<State>, stream: String, clip: Clip, count: watch::Sender<usize>) {
+    let mut pushes = JoinSet::new();
+    let mut tick = tokio::time::interval(SEGMENT);
+    for seq in 0.. {
+        tick.tick().await;
+        lock(&state.begun).push(Instant::now());
+        let (state, stream, data) = (Arc::clone(&state), stream.clone(), clip.segment(seq));
+        pushes.spawn(async move {
+            let begun = Instant::now();
+            let reply = state.pusher.push(&stream, seq, data, SEGMENT).await;
+            lock(&state.sent).push(Sent { begun, reply });
+        });
+        count.send_replace(seq + 1);
+        while pushes.try_join_next().is_some() {}
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn a_path_of_a_playlist_is_found_from_the_playlist() {
+        let base = "http://127.0.0.1:1/stream/live";
+        assert_eq!(
+            join(base, "live/a.m3u8"),
+            "http://127.0.0.1:1/stream/live/a.m3u8"
+        );
+        assert_eq!(
+            join(base, "/stream/b.m3u8"),
+            "http://127.0.0.1:1/stream/b.m3u8"
+        );
+    }
+}

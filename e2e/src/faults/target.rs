@@ -1,0 +1,97 @@
+//! Which pods have the stream: those whose counters grow while a segment is done.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+use livepeer_settings::Role;
+use tokio::time::Instant;
+
+use super::{ORCHESTRATORS, SEGMENT};
+use crate::cluster::health;
+use crate::network::Network;
+
+/// A pod, by what made it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    /// The resource's name.
+    pub(super) owner: &'static str,
+    pub(super) pod: String,
+}
+
+/// The transcoder that has the stream.
+pub(super) async fn transcoder(network: &Network) -> Result<Target> {
+    busy(
+        network,
+        "pool",
+        Role::Transcoder,
+        "livepeer_transcoder_tasks_total",
+    )
+    .await
+}
+
+/// The orchestrator that has the stream.
+pub(super) async fn orchestrator(network: &Network) -> Result<Target> {
+    let counter = "livepeer_orchestrator_segments_total";
+    busy(network, "orchestrator", Role::Orchestrator, counter).await
+}
+
+async fn busy(network: &Network, component: &str, role: Role, counter: &str) -> Result<Target> {
+    let before = counts(network, component, role, counter).await?;
+    let what = format!("the {component} that does the next segment");
+    health::until(Instant::now() + SEGMENT * 5, &what, || async {
+        let now = counts(network, component, role, counter).await?;
+        now.iter()
+            .find(|(target, count)| **count > before.get(*target).copied().unwrap_or(0.0))
+            .map(|(target, _)| target.clone())
+            .with_context(|| format!("{before:?} became {now:?}"))
+    })
+    .await
+}
+
+/// The counter of every pod, summed over its labels.
+async fn counts(
+    network: &Network,
+    component: &str,
+    role: Role,
+    counter: &str,
+) -> Result<HashMap<Target, f64>> {
+    let mut counts = HashMap::new();
+    for owner in ORCHESTRATORS {
+        for pod in network.pods(component, owner).await? {
+            let pod = pod.metadata.name.context("a pod without a name")?;
+            let address = format!("pod/{pod}");
+            let forward = network
+                .cluster
+                .forward(&network.namespace, &address, role.probe_port())
+                .await?;
+            let url = format!("http://{}/metrics", forward.address);
+            // a pod that has just ended has no stream
+            let Ok(response) = reqwest::get(url).await else {
+                continue;
+            };
+            let sum = sum(&response.text().await?, counter);
+            counts.insert(Target { owner, pod }, sum);
+        }
+    }
+    Ok(counts)
+}
+
+/// The sum of a counter over its labels, in Prometheus' text.
+fn sum(text: &str, counter: &str) -> f64 {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(counter))
+        .filter(|rest| rest.starts_with([' ', '{']))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels_and_no_other_is_taken_for_it() {
+        let text = "# TYPE a counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_totals 9\n";
+        assert!((sum(text, "a_total") - 5.0).abs() < f64::EPSILON);
+    }
+}
