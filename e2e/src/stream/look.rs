@@ -68,7 +68,10 @@ pub async fn ssim(rendition: &Path, source: &Path) -> anyhow::Result<f64> {
         .with_context(|| format!("`{number}` is not an SSIM"))
 }
 
-/// One picture: the source and each rendition side by side, from four moments.
+/// Seconds between the moments of a contact sheet.
+const EVERY_SECONDS: u32 = 7;
+
+/// One picture: the source and each rendition side by side, at the same four moments.
 pub async fn contact_sheet(
     source: &Path,
     renditions: &[&Path],
@@ -82,7 +85,8 @@ pub async fn contact_sheet(
     let columns = renditions.len() + 1;
     let scaled = (0..columns)
         .map(|input| {
-            format!("[{input}:v]select='not(mod(n\\,190))',setpts=N/TB,scale=400:225,tile=1x4:padding=4[c{input}];")
+            // by time, not by number: a rendition may have another frame rate
+            format!("[{input}:v]setpts=PTS-STARTPTS,select='gte(t\\,{EVERY_SECONDS}*selected_n)',setpts=N/TB,scale=400:225,tile=1x4:padding=4[c{input}];")
         })
         .collect::<String>();
     let inputs = (0..columns)

@@ -14,8 +14,12 @@ use super::stream::{Stream, StreamStart};
 const IDLE: Duration = Duration::from_secs(60);
 /// The same while the process is about to stop: two segments and a margin.
 const DRAIN_IDLE: Duration = Duration::from_secs(4);
-/// How long the playlists of a stream that is over stay, for viewers to reach its end.
+/// How long the playlists of every stream that is over stay, for viewers to reach its end.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
+/// So many of those that ended last stay longer, for a person to look at.
+const LAST_ENDED: usize = 4;
+/// How long those stay.
+const LAST_ENDED_KEPT: Duration = Duration::from_secs(15 * 60);
 /// Pushes of one stream at once. A client sends one after another; a few overlap when
 /// transcoding is slower than real time.
 const MAX_IN_FLIGHT: u32 = 8;
@@ -164,7 +168,7 @@ impl Streams {
                 IDLE
             };
             match stream.ended_for(now) {
-                Some(ago) => ago < ENDED_KEPT || slot.in_flight > 0,
+                Some(ago) => ago < LAST_ENDED_KEPT || slot.in_flight > 0,
                 None => {
                     if slot.in_flight == 0 && stream.idle(now) > limit {
                         stream.end(now);
@@ -174,11 +178,28 @@ impl Streams {
                 }
             }
         });
+        inner.forget_all_but_the_last(now);
         ended
     }
 }
 
 impl Inner {
+    /// Forgets streams that have been over for a while, except those that ended last.
+    fn forget_all_but_the_last(&mut self, now: Instant) {
+        let mut over: Vec<(Duration, String)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.in_flight == 0)
+            .filter_map(|(id, slot)| Some((slot.stream.as_ref()?.ended_for(now)?, id.clone())))
+            .collect();
+        over.sort();
+        for (ago, id) in over.into_iter().skip(LAST_ENDED) {
+            if ago >= ENDED_KEPT {
+                self.slots.remove(&id);
+            }
+        }
+    }
+
     fn live(&self, now: Instant) -> usize {
         let live = |slot: &&Slot| slot.in_flight > 0 || slot.live(now).is_some();
         self.slots.values().filter(live).count()
@@ -189,7 +210,7 @@ impl Inner {
 mod tests {
     use std::time::Duration;
 
-    use super::{ENDED_KEPT, Full, IDLE, MAX_IN_FLIGHT, Streams};
+    use super::{ENDED_KEPT, Full, IDLE, LAST_ENDED, LAST_ENDED_KEPT, MAX_IN_FLIGHT, Streams};
     use crate::gateway::stream::StreamStart;
     use livepeer_media::Format;
     use tokio::time::{Instant, advance};
@@ -220,9 +241,25 @@ mod tests {
         assert_eq!(streams.sweep(Instant::now()).len(), 1);
         assert_eq!(streams.active(), 0);
         assert!(streams.get("a").is_some(), "viewers may reach the end");
-        advance(ENDED_KEPT).await;
+        advance(LAST_ENDED_KEPT).await;
         streams.sweep(Instant::now());
         assert!(streams.get("a").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_streams_that_are_over_the_last_few_stay_longer() {
+        let streams = Streams::default();
+        for id in 0..=LAST_ENDED {
+            open(&streams, &id.to_string());
+            streams.get(&id.to_string()).unwrap().end(Instant::now());
+            advance(Duration::from_secs(1)).await;
+        }
+        streams.sweep(Instant::now());
+        assert!(streams.get("0").is_some(), "viewers may reach the end");
+        advance(ENDED_KEPT).await;
+        streams.sweep(Instant::now());
+        assert!(streams.get("0").is_none());
+        assert!(streams.get("1").is_some());
     }
 
     #[tokio::test(start_paused = true)]
