@@ -64,7 +64,9 @@ fn of_pod(pod: &Pod) -> Option<Problem> {
 
 fn of_container(container: &ContainerStatus) -> Option<(Reason, String)> {
     let state = container.state.as_ref()?;
-    if state.running.is_some() && container.ready {
+    // past its start-up probe it tells by itself why it is not ready; how an earlier run
+    // ended is history
+    if state.running.is_some() && container.started == Some(true) {
         return None;
     }
     let waiting = state.waiting.as_ref();
@@ -90,10 +92,8 @@ fn of_container(container: &ContainerStatus) -> Option<(Reason, String)> {
     if let Some("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") = word
     {
         let why = waiting.and_then(|waiting| waiting.message.as_deref());
-        return Some((
-            Reason::CrashLoop,
-            why.or(word).unwrap_or_default().to_owned(),
-        ));
+        let why = why.or(word).unwrap_or_default();
+        return Some((not_started(why), why.to_owned()));
     }
     let last = container
         .last_state
@@ -105,6 +105,16 @@ fn of_container(container: &ContainerStatus) -> Option<(Reason, String)> {
         container.restart_count,
         word == Some("CrashLoopBackOff"),
     )
+}
+
+/// runc's word for a memory limit in which not even its own first process fits
+/// (libcontainer/process_linux.go: `container init was OOM-killed`).
+fn not_started(why: &str) -> Reason {
+    if why.contains("OOM-killed") {
+        Reason::OutOfMemory
+    } else {
+        Reason::CrashLoop
+    }
 }
 
 /// A termination counts when it says what is wrong, or when it happened again.
@@ -128,11 +138,12 @@ fn of_termination(
             format!("the container was killed at its memory limit, {restarts} restarts"),
         ));
     }
-    if backing_off || restarts > 1 {
+    let never_started = ended.reason.as_deref() == Some("StartError");
+    if backing_off || never_started || restarts > 1 {
         let why = said.unwrap_or("no message");
         let code = ended.exit_code;
         return Some((
-            Reason::CrashLoop,
+            not_started(why),
             format!("exit status {code}, {restarts} restarts: {why}"),
         ));
     }
@@ -212,10 +223,39 @@ mod tests {
     fn a_pod_that_starts_or_restarted_once_and_runs_has_no_problem() {
         let starting = container(json!({"state": {"waiting": {"reason": "ContainerCreating"}}}));
         let again = container(
-            json!({"ready": true, "restartCount": 9, "state": {"running": {}},
+            json!({"ready": true, "started": true, "restartCount": 9, "state": {"running": {}},
             "lastState": {"terminated": {"exitCode": 1}}}),
         );
         assert_eq!(find([&starting, &again]), None);
+    }
+
+    #[test]
+    fn how_an_earlier_run_ended_says_nothing_of_one_that_has_started() {
+        for earlier in [
+            json!({"exitCode": 64, "message": "key `x`: unknown"}),
+            json!({"exitCode": 137, "reason": "OOMKilled"}),
+            json!({"exitCode": 1}),
+        ] {
+            let mut now = json!({"restartCount": 5, "started": true, "state": {"running": {}},
+                "lastState": {"terminated": earlier}});
+            assert_eq!(find([&container(now.clone())]), None, "{now}");
+            now["started"] = false.into();
+            assert!(find([&container(now.clone())]).is_some(), "{now}");
+        }
+    }
+
+    #[test]
+    fn a_limit_in_which_nothing_can_start_is_out_of_memory() {
+        let message = "runc create failed: container init was OOM-killed (memory limit too low?)";
+        let waiting = container(
+            json!({"state": {"waiting": {"reason": "RunContainerError", "message": message}}}),
+        );
+        let ended = container(
+            json!({"restartCount": 1, "state": {"terminated": {"exitCode": 128, "reason": "StartError", "message": message}}}),
+        );
+        for pod in [waiting, ended] {
+            assert_eq!(find([&pod]).unwrap().reason, Reason::OutOfMemory);
+        }
     }
 
     #[test]
