@@ -4,9 +4,6 @@
 pub mod ask;
 pub mod rollout;
 
-use std::time::Duration;
-
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -15,13 +12,6 @@ use livepeer_settings::status::NodeStatus;
 
 use crate::build::service::authority;
 use crate::names::{ANNOTATION_TEMPLATE, Component, Part};
-
-/// Nodes that are asked at once; a pool may have a thousand.
-const ASKED_AT_ONCE: usize = 16;
-
-/// A node that does not answer by then is as good as silent: the listener does nothing
-/// but answer, and the next look comes soon.
-pub const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One pod of a resource.
 #[derive(Debug, Clone)]
@@ -63,12 +53,16 @@ pub async fn pods(
         .await?
         .items;
     pods.retain(|pod| !has_ended(pod));
-    let reports = futures::stream::iter(pods)
-        .map(|pod| report(http, pod, role(component), template))
-        .buffered(ASKED_AT_ONCE)
-        .collect()
-        .await;
-    Ok(reports)
+    let addresses: Vec<_> = pods.iter().map(|pod| address(pod, component)).collect();
+    let questions = addresses.into_iter().map(|address| {
+        let http = http.clone();
+        async move { ask::node(&http, &address?).await }
+    });
+    let nodes = ask::all(questions).await;
+    let reports = pods.into_iter().zip(nodes);
+    Ok(reports
+        .map(|(pod, node)| report(pod, node, template))
+        .collect())
 }
 
 /// The label selector of a resource's pods, as text.
@@ -114,19 +108,22 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-async fn report(http: &reqwest::Client, pod: Pod, role: Role, template: &str) -> PodReport {
-    let status = pod.status.as_ref();
-    let ready = status
+/// Where the node in a pod answers, once it runs.
+fn address(pod: &Pod, component: Component) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let ip = status.pod_ip.as_ref()?;
+    let running = status.phase.as_deref() == Some("Running");
+    running.then(|| authority(ip, role(component).probe_port()))
+}
+
+fn report(pod: Pod, node: Option<NodeStatus>, template: &str) -> PodReport {
+    let ready = pod
+        .status
+        .as_ref()
         .and_then(|status| status.conditions.as_ref())
         .into_iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let running = status.is_some_and(|status| status.phase.as_deref() == Some("Running"));
-    let ip = status.and_then(|status| status.pod_ip.clone());
-    let node = match ip {
-        Some(ip) if running => ask::node(http, &authority(&ip, role.probe_port())).await,
-        _ => None,
-    };
     PodReport {
         current: pod
             .annotations()

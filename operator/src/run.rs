@@ -13,7 +13,7 @@ use crate::client::{self, ClientError};
 use crate::health::{self, HealthError};
 use crate::lease;
 use crate::metrics::Metrics;
-use crate::observe::ASK_TIMEOUT;
+use crate::observe::ask;
 use crate::scope::{self, Shared};
 
 /// Running reconciles may take this long to end; then they are cut off, which is what a
@@ -60,10 +60,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), RunE
     let metrics = Arc::new(Metrics::default());
     let shared = Shared {
         client: client::ordinary(config)?,
-        http: reqwest::Client::builder()
-            .timeout(ASK_TIMEOUT)
-            .no_proxy()
-            .build()?,
+        http: ask::client()?,
         surroundings: Arc::new(surroundings),
         metrics: Arc::clone(&metrics),
     };

@@ -3,12 +3,43 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use livepeer_settings::status::NodeStatus;
+use reqwest::redirect::Policy;
+use tokio::time::{Instant, timeout_at};
 
-use super::ASK_TIMEOUT;
-
+/// A node that does not answer by then is as good as silent: the listener does nothing
+/// but answer, and the next look comes soon.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// All nodes of a resource together: a thousand silent ones must not take the whole time
+/// of a reconcile, or its status would never be written.
+const ASK_ALL_LIMIT: Duration = Duration::from_secs(10);
+/// Nodes that are asked at once; a pool may have a thousand.
+const ASKED_AT_ONCE: usize = 16;
 /// Largest status that is read: a thousand registered transcoders take 200 kB.
 const MAX_STATUS_BYTES: usize = 1 << 20;
+
+/// The client that asks. What answers may be anything that somebody gave our labels: it
+/// cannot send the operator, which stands inside the cluster, to another address.
+pub fn client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .timeout(ASK_TIMEOUT)
+        .redirect(Policy::none())
+        .no_proxy()
+        .build()
+}
+
+/// The answers, in order; `None` for what was not answered by the common limit.
+pub async fn all<A>(
+    questions: impl Iterator<Item = impl Future<Output = Option<A>>>,
+) -> Vec<Option<A>> {
+    let ends = Instant::now() + ASK_ALL_LIMIT;
+    futures::stream::iter(questions)
+        .map(|question| async move { timeout_at(ends, question).await.ok().flatten() })
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
 
 /// `GET /status` of a node's probe listener; `None` when it does not answer.
 pub async fn node(http: &reqwest::Client, authority: &str) -> Option<NodeStatus> {
@@ -92,7 +123,61 @@ pub async fn orchestrator_answers(authority: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::says_full;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::response::Redirect;
+    use axum::routing::get;
+    use livepeer_settings::Role;
+    use livepeer_settings::status::NodeStatus;
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, sleep};
+
+    use super::{ASK_ALL_LIMIT, ASK_TIMEOUT, all, client, http_answers, node, says_full};
+
+    #[tokio::test]
+    async fn nobody_sends_the_operator_elsewhere() {
+        let status = serde_json::to_string(&NodeStatus::starting(Role::Gateway)).unwrap();
+        let routes = Router::new()
+            .route("/elsewhere", get(async || status))
+            .route("/status", get(async || Redirect::temporary("/elsewhere")))
+            .route("/", get(async || Redirect::temporary("http://192.0.2.1/")));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut server = tokio::task::JoinSet::new();
+        server.spawn(async move { axum::serve(listener, routes).await });
+        // another test of this process may have done it
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = client().unwrap();
+        assert_eq!(node(&client, &address).await, None);
+        assert_eq!(
+            http_answers(&client, &address).await,
+            Ok(()),
+            "it speaks HTTP"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_silent_nodes_do_not_take_the_time_of_a_reconcile() {
+        let began = Instant::now();
+        let silent = async || {
+            sleep(ASK_TIMEOUT).await;
+            None::<u32>
+        };
+        let answers = all((0..1000).map(|_| silent())).await;
+        assert_eq!(answers.len(), 1000);
+        assert!(began.elapsed() <= ASK_ALL_LIMIT + Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_come_in_the_order_of_the_questions() {
+        let answers = all((0..40_u64).map(async |at| {
+            sleep(Duration::from_millis(40 - at)).await;
+            (at % 2 == 0).then_some(at)
+        }));
+        let wanted: Vec<_> = (0..40).map(|at| (at % 2 == 0).then_some(at)).collect();
+        assert_eq!(answers.await, wanted);
+    }
 
     #[test]
     fn an_orchestrator_without_a_free_session_still_answers() {
