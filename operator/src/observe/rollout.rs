@@ -69,22 +69,22 @@ pub fn reconciling(pods: &[PodReport], wanted: u32) -> Option<(Reason, String)> 
 /// `GpuReady` from what the engines say of their device.
 #[must_use]
 pub fn gpu(pods: &[PodReport]) -> Verdict {
-    let current = pods.iter().filter(|pod| pod.current && !pod.terminating);
-    let devices: Vec<_> = current
+    let current = || pods.iter().filter(|pod| pod.current && !pod.terminating);
+    let devices: Vec<_> = current()
         .filter_map(|pod| Some((pod.name(), pod.node.as_ref()?.device.as_ref()?)))
         .collect();
     if let Some((pod, device)) = devices.iter().find(|(_, device)| !device.usable) {
         let message = format!("pod {pod}: {}", device.reason);
         return Verdict::not_ready(Reason::NoUsableDevice, message);
     }
-    if devices.is_empty() {
-        return Verdict::new(
-            Truth::Unknown,
-            Reason::Starting,
-            "no engine has reported its device yet",
-        );
+    let engines = current().count();
+    let message = format!(
+        "{} of {engines} engines have opened their device",
+        devices.len()
+    );
+    if devices.is_empty() || devices.len() < engines {
+        return Verdict::new(Truth::Unknown, Reason::Starting, message);
     }
-    let message = format!("{} engines have opened their device", devices.len());
     Verdict::new(Truth::True, Reason::DeviceReady, message)
 }
 
@@ -124,6 +124,12 @@ pub fn load(pods: &[PodReport]) -> (u32, u32) {
         .map(|node| node.capacity)
         .sum();
     (sessions, capacity)
+}
+
+/// Pods that were not told to stop.
+#[must_use]
+pub fn running(pods: &[PodReport]) -> u32 {
+    count(pods.iter().filter(|pod| !pod.terminating).count())
 }
 
 /// Pods are counted in thousands at most.
@@ -196,6 +202,22 @@ pub mod tests {
         broken.node.as_mut().unwrap().device = Some(device(true, ""));
         assert_eq!(gpu(std::slice::from_ref(&broken)).truth, Truth::True);
         assert_eq!(devices(&[broken.clone(), broken]), ["T4"]);
+    }
+
+    #[test]
+    fn the_device_is_not_ready_while_an_engine_has_not_said_so() {
+        let mut said = pod("a", true, true);
+        said.node.as_mut().unwrap().device = Some(DeviceReport {
+            name: "T4".into(),
+            usable: true,
+            reason: String::new(),
+        });
+        assert_eq!(gpu(&[said.clone(), said.clone()]).truth, Truth::True);
+        let told = gpu(&[said, pod("b", true, false)]);
+        assert_eq!(
+            (told.truth, told.reason),
+            (Truth::Unknown, Reason::Starting)
+        );
     }
 
     #[test]

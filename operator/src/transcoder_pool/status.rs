@@ -68,7 +68,6 @@ pub fn status(pool: &TranscoderPool, owner: &Owner, observed: &Observed) -> (Ver
         .filter(|gpu| gpu.truth == Truth::False)
         .or_else(|| rollout::verdict(pods, wanted))
         .unwrap_or_else(|| registration(pool, wanted, *registered));
-    let running = pods.iter().filter(|pod| !pod.terminating).count();
     let endpoint = match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
         (Some(name), _) => {
             let inside = service::inside(Component::Orchestrator, name, &owner.namespace, PORT);
@@ -89,7 +88,7 @@ pub fn status(pool: &TranscoderPool, owner: &Owner, observed: &Observed) -> (Ver
         endpoint,
         devices: rollout::devices(pods),
         pool: Some(PoolFacts {
-            replicas: rollout::count(running),
+            replicas: rollout::running(pods),
             registered: registered.unwrap_or(0),
             selector: observe::selector(Component::Pool, &owner.reference.name),
         }),
