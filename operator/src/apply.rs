@@ -1,4 +1,4 @@
-//! Making children true: read, compare, apply; then remove orphans.
+//! Making children true: read all, compare, write what differs; then remove orphans.
 //!
 //! One server-side apply a child that differs, with one field manager, and nothing for
 //! a child that does not: an unchanged resource causes no mutating request. An object
@@ -9,6 +9,7 @@ pub mod compare;
 pub mod verified;
 pub mod workload;
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
@@ -54,59 +55,94 @@ pub struct Applied {
     pub written: Vec<String>,
 }
 
-/// Applies `children` in order, then removes what `owner` owned and no longer wants.
+/// Makes `children` true, then removes what `owner` owned and no longer wants. All are
+/// read before any is written: one that is not ours keeps the others as they are, too.
 pub async fn apply(
     client: &Client,
     verified: &Verified,
     owner: &Owner,
-    mut children: Vec<Child>,
+    children: Vec<Child>,
 ) -> Result<Applied, ApplyError> {
-    children.sort_by_key(|child| child.kind);
-    let mut applied = Applied::default();
-    for child in &children {
-        if apply_child(client, verified, owner, child, applied.written.is_empty()).await? {
-            applied
-                .written
-                .push(format!("{:?} {}", child.kind, child.name));
+    let doubtful: Vec<_> = children
+        .iter()
+        .map(|child| (child, key(owner, child)))
+        .filter(|(child, key)| !verified.is_right(key, &child.hash))
+        .collect();
+    let read = doubtful
+        .into_iter()
+        .map(|(child, key)| read(client, owner, child, key));
+    let mut due = Vec::new();
+    for found in try_join_all(read).await? {
+        match &found.live {
+            Some(live) if compare::difference(&found.child.object, &to_value(live)).is_none() => {
+                remember(verified, found.key, live, &found.child.hash);
+            }
+            Some(_) | None => due.push(found),
         }
+    }
+    if !due.is_empty() && !is_alive(client, &owner.namespace).await? {
+        return Err(ApplyError::NamespaceTerminating);
+    }
+    let mut applied = Applied::default();
+    // what a pod mounts comes before the pod
+    let (workloads, parts): (Vec<_>, Vec<_>) = due
+        .into_iter()
+        .partition(|found| found.child.kind.makes_pods());
+    for stage in [parts, workloads] {
+        let writes = stage.into_iter().map(|found| put(verified, found));
+        applied.written.extend(try_join_all(writes).await?);
     }
     remove_orphans(client, verified, owner, &children).await?;
     Ok(applied)
 }
 
-/// True when the child was written. `first` asks once whether the namespace still lives.
-async fn apply_child(
-    client: &Client,
-    verified: &Verified,
-    owner: &Owner,
-    child: &Child,
-    first: bool,
-) -> Result<bool, ApplyError> {
-    let key = Key {
+/// A child, and what is there under its name.
+struct Found<'a> {
+    api: Api<DynamicObject>,
+    child: &'a Child,
+    key: Key,
+    live: Option<DynamicObject>,
+}
+
+fn key(owner: &Owner, child: &Child) -> Key {
+    Key {
         kind: child.kind,
         namespace: owner.namespace.clone(),
         name: child.name.clone(),
-    };
-    if verified.is_right(&key, &child.hash) {
-        return Ok(false);
     }
+}
+
+async fn read<'a>(
+    client: &Client,
+    owner: &Owner,
+    child: &'a Child,
+    key: Key,
+) -> Result<Found<'a>, ApplyError> {
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &owner.namespace, &child.kind.api_resource());
     let live = api.get_opt(&child.name).await?;
     if let Some(live) = &live {
         check_owner(owner, child, live)?;
-        let object = to_value(live);
-        if compare::difference(&child.object, &object).is_none() {
-            remember(verified, key, live, &child.hash);
-            return Ok(false);
-        }
     }
-    if first {
-        check_namespace(client, &owner.namespace).await?;
-    }
+    Ok(Found {
+        api,
+        child,
+        key,
+        live,
+    })
+}
+
+/// Writes a child; gives its kind and name for the log.
+async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError> {
+    let Found {
+        api,
+        child,
+        key,
+        live,
+    } = found;
     let written = write(&api, child, live.as_ref()).await?;
     remember(verified, key, &written, &child.hash);
-    Ok(true)
+    Ok(format!("{:?} {}", child.kind, child.name))
 }
 
 /// Server-side apply; where entries of others stand in the way, they are pruned first.
@@ -179,12 +215,11 @@ fn check_owner(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(),
 
 /// The API server forbids creating in a namespace that is going away; asking first
 /// keeps that refusal out of the audit log.
-async fn check_namespace(client: &Client, name: &str) -> Result<(), ApplyError> {
-    let namespace = Api::<Namespace>::all(client.clone()).get_opt(name).await?;
-    match namespace {
-        Some(namespace) if namespace.metadata.deletion_timestamp.is_none() => Ok(()),
-        _ => Err(ApplyError::NamespaceTerminating),
-    }
+pub async fn is_alive(client: &Client, namespace: &str) -> Result<bool, kube::Error> {
+    let found = Api::<Namespace>::all(client.clone())
+        .get_opt(namespace)
+        .await?;
+    Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
 }
 
 /// Deletes children of `owner` that are not in `wanted`. Looks once for each set of
@@ -246,3 +281,6 @@ fn remember(verified: &Verified, key: Key, live: &DynamicObject, hash: &str) {
 fn to_value(object: &DynamicObject) -> Value {
     serde_json::to_value(object).expect("an object that was read is plain JSON")
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::names::ANNOTATION_APPLIED;
 
-/// The kinds of objects that are made, in the order in which they are applied: what a
-/// pod mounts comes before the pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The kinds of objects that are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChildKind {
     Secret,
     ConfigMap,
@@ -35,6 +34,19 @@ impl ChildKind {
         Self::StatefulSet,
         Self::Deployment,
     ];
+
+    /// True for workloads, which come after what their pods mount.
+    #[must_use]
+    pub fn makes_pods(self) -> bool {
+        match self {
+            Self::StatefulSet | Self::Deployment => true,
+            Self::Secret
+            | Self::ConfigMap
+            | Self::Service
+            | Self::NetworkPolicy
+            | Self::PodDisruptionBudget => false,
+        }
+    }
 
     /// What the client needs to address objects of this kind.
     #[must_use]

@@ -1,0 +1,134 @@
+//! Applying, against an API server that is a table: what is asked, and what is not.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures::future::{Ready, ready};
+use http::{Method, Request, Response, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower::Service;
+
+use super::verified::Verified;
+use super::{ApplyError, Owner, apply};
+use crate::apply::child::{Child, ChildKind};
+use crate::build::tests::owner;
+
+/// Objects by path, and the requests that came, as `METHOD path`.
+#[derive(Clone, Default)]
+struct Table {
+    objects: BTreeMap<String, Value>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Table {
+    fn asked(&self, method: &str) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        let all = asked.iter();
+        all.filter(|line| line.starts_with(method))
+            .cloned()
+            .collect()
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> (StatusCode, Value) {
+        if path == "/api/v1/namespaces/ns" {
+            return (StatusCode::OK, json!({"metadata": {"name": "ns"}}));
+        }
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let list = last.ends_with('s') && path.matches('/').count() < 7 && !last.contains('-');
+        match (method, self.objects.get(last)) {
+            (&Method::GET, _) if list => {
+                let meta = json!({"resourceVersion": "1"});
+                (StatusCode::OK, json!({"metadata": meta, "items": []}))
+            }
+            (&Method::GET, Some(object)) => (StatusCode::OK, object.clone()),
+            (&Method::GET, None) => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "reason": "NotFound", "code": 404});
+                (StatusCode::NOT_FOUND, status)
+            }
+            _ => {
+                let metadata = json!({"name": last, "resourceVersion": "2"});
+                (StatusCode::OK, json!({"metadata": metadata}))
+            }
+        }
+    }
+}
+
+impl Service<Request<Body>> for Table {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (method, path) = (request.method(), request.uri().path());
+        let line = format!("{method} {path}");
+        self.asked.lock().unwrap().push(line);
+        let (status, body) = self.answer(method, path);
+        let mut response = Response::new(Body::from(body.to_string().into_bytes()));
+        *response.status_mut() = status;
+        ready(Ok(response))
+    }
+}
+
+fn children(owner: &Owner) -> Vec<Child> {
+    let child = |kind, name: &str, rest: Value| Child::new(kind, name, &rest, &owner.reference);
+    vec![
+        child(
+            ChildKind::Deployment,
+            "a-pool",
+            json!({"spec": {"replicas": 1}}),
+        ),
+        child(
+            ChildKind::Secret,
+            "a-pool-credentials",
+            json!({"data": {"k": "eA=="}}),
+        ),
+        child(
+            ChildKind::Service,
+            "a-pool-service",
+            json!({"spec": {"type": "ClusterIP"}}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_foreign_object_keeps_every_child_as_it_is() {
+    let mut table = Table::default();
+    let foreign = json!({"metadata": {"name": "a-pool-service", "resourceVersion": "1"}});
+    table.objects.insert("a-pool-service".into(), foreign);
+    let client = Client::new(table.clone(), "ns");
+    let owner = owner("TranscoderPool", "a");
+    let refused = apply(&client, &Verified::default(), &owner, children(&owner)).await;
+    assert!(matches!(
+        refused,
+        Err(ApplyError::NameConflict {
+            kind: ChildKind::Service,
+            ..
+        })
+    ));
+    assert_eq!(table.asked("PATCH"), Vec::<String>::new());
+    assert_eq!(table.asked("DELETE"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_pods_mount_is_written_before_the_pods() {
+    let table = Table::default();
+    let client = Client::new(table.clone(), "ns");
+    let owner = owner("TranscoderPool", "a");
+    let applied = apply(&client, &Verified::default(), &owner, children(&owner)).await;
+    let written = applied.unwrap().written;
+    assert_eq!(written.len(), 3);
+    assert_eq!(written.last().unwrap(), "Deployment a-pool");
+    let asked = table.asked("PATCH");
+    assert!(
+        asked.last().unwrap().ends_with("/deployments/a-pool"),
+        "{asked:?}"
+    );
+}
