@@ -40,6 +40,9 @@ pub trait Kind:
     /// The conditions as they are stored.
     fn stored_conditions(&self) -> &[Condition];
 
+    /// The facts as they are stored: those of the last look.
+    fn stored_facts(&self) -> Facts;
+
     /// Makes it true and says what is.
     fn reconcile(
         &self,
@@ -75,6 +78,26 @@ pub struct PoolFacts {
 }
 
 impl Facts {
+    /// Those that stand in a status of any kind.
+    #[must_use]
+    pub fn stored(status: &NodeStatusFields) -> Self {
+        let NodeStatusFields {
+            observed_generation: _,
+            conditions: _,
+            sessions,
+            capacity,
+            endpoint,
+            devices,
+        } = status.clone();
+        Self {
+            sessions,
+            capacity,
+            endpoint,
+            devices,
+            pool: None,
+        }
+    }
+
     /// The status object with these facts.
     #[must_use]
     pub fn status(self, generation: i64, conditions: Vec<Condition>) -> Value {

@@ -14,7 +14,7 @@ use crate::api::Orchestrator;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::apply_workload;
 use crate::context::Context;
-use crate::kind::{Kind, Outcome, ReconcileError};
+use crate::kind::{Facts, Kind, Outcome, ReconcileError};
 use crate::names::Component;
 use crate::owner;
 
@@ -38,6 +38,10 @@ impl Kind for Orchestrator {
         self.status
             .as_ref()
             .map_or(&[], |status| &status.conditions)
+    }
+
+    fn stored_facts(&self) -> Facts {
+        self.status.as_ref().map(Facts::stored).unwrap_or_default()
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {

@@ -22,6 +22,7 @@ use crate::conditions::{self, READY, Truth, Verdict, Verdicts};
 use crate::context::Context;
 use crate::kind::{Facts, Kind, Outcome, ReconcileError};
 use crate::names::FIELD_MANAGER;
+use crate::observe::{self, rollout};
 use crate::reason::Reason;
 
 /// Longest reconcile: a handful of requests, and questions of 2 s each.
@@ -61,9 +62,6 @@ pub async fn reconcile<K: Kind>(
     };
     let outcome = if result.is_ok() { "ok" } else { "error" };
     context.metrics.reconciled(kind, outcome, started.elapsed());
-    if result.is_ok() {
-        context.backoff.succeeded(&key(object));
-    }
     result
 }
 
@@ -104,19 +102,30 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     if object.node().paused {
         let message = "spec.paused is true: children are left as they are";
         let ready = Verdict::new(Truth::Unknown, Reason::Paused, message);
-        write_status(object, context, Verdicts::only(ready), Facts::default()).await?;
+        write_status(
+            object,
+            context,
+            Verdicts::only(ready),
+            object.stored_facts(),
+        )
+        .await?;
+        context.backoff.succeeded(&key(object));
         return Ok(Action::await_change());
     }
     if object.stored_conditions().is_empty() {
         let ready = Verdict::new(Truth::Unknown, Reason::Starting, "seen by the operator");
         let mut verdicts = Verdicts::only(ready);
         verdicts.reconciling = Some((Reason::Starting, "children are being made".to_owned()));
-        write_status(object, context, verdicts, Facts::default()).await?;
+        write_status(object, context, verdicts, object.stored_facts()).await?;
     }
     let outcome = match object.reconcile(context).await {
         Ok(outcome) => outcome,
-        Err(error) => told(error)?,
+        Err(error) => {
+            let ready = told(error)?;
+            return stay(object, context, ready).await;
+        }
     };
+    context.backoff.succeeded(&key(object));
     let Outcome {
         verdicts,
         facts,
@@ -137,19 +146,56 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     }
     let settled = verdicts.ready.truth == Truth::True && verdicts.reconciling.is_none();
     write_status(object, context, verdicts, facts).await?;
-    let wait = if settled {
+    Ok(look_again(if settled {
         LOOK_AGAIN_READY
     } else {
         LOOK_AGAIN_NOT_READY
-    };
-    // up to a fifth earlier, so that looks at many resources spread out
-    Ok(Action::requeue(
-        wait.mul_f64(1.0 - rand::random::<f64>() / 5.0),
-    ))
+    }))
 }
 
-/// Turns an error that its owner must know into an outcome; returns the others.
-fn told(error: ReconcileError) -> Result<Outcome, ReconcileError> {
+/// Up to a fifth earlier, so that looks at many resources spread out.
+fn look_again(wait: Duration) -> Action {
+    Action::requeue(wait.mul_f64(1.0 - rand::random::<f64>() / 5.0))
+}
+
+/// The children cannot be made true now: they stay, and their pods may serve on, so the
+/// facts are what the pods say. A refusal is tried again with back-off, since each try
+/// is a request that changes nothing.
+async fn stay<K: Kind>(
+    object: &K,
+    context: &Context,
+    ready: Verdict,
+) -> Result<Action, ReconcileError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    let pods = observe::pods(
+        &context.client,
+        &context.http,
+        &namespace,
+        K::COMPONENT,
+        &name,
+        "",
+    )
+    .await?;
+    let mut facts = object.stored_facts();
+    let (sessions, capacity) = rollout::load(&pods);
+    facts.sessions = Some(sessions);
+    facts.capacity = Some(capacity);
+    if let Some(pool) = &mut facts.pool {
+        pool.replicas = rollout::running(&pods);
+    }
+    let refused = ready.reason == Reason::ApplyRefused;
+    write_status(object, context, Verdicts::only(ready), facts).await?;
+    Ok(if refused {
+        Action::requeue(context.backoff.failed(key(object), rand::random::<f64>()))
+    } else {
+        context.backoff.succeeded(&key(object));
+        look_again(LOOK_AGAIN_NOT_READY)
+    })
+}
+
+/// Turns an error that its owner must know into the verdict; returns the others.
+fn told(error: ReconcileError) -> Result<Verdict, ReconcileError> {
     let (reason, message) = match error {
         ReconcileError::Told { reason, message } => (reason, message),
         ReconcileError::Apply(ApplyError::NameConflict { kind, name }) => (
@@ -161,11 +207,7 @@ fn told(error: ReconcileError) -> Result<Outcome, ReconcileError> {
         }
         other => return Err(other),
     };
-    Ok(Outcome {
-        verdicts: Verdicts::only(Verdict::not_ready(reason, message)),
-        facts: Facts::default(),
-        written: Vec::new(),
-    })
+    Ok(Verdict::not_ready(reason, message))
 }
 
 /// Writes the status if it differs from the stored one, and an Event when `Ready` moved.
@@ -264,4 +306,42 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+    use crate::api::{Gateway, Orchestrator, TranscoderPool};
+    use crate::kind::Kind;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    fn told_again<K: Kind + DeserializeOwned>(spec: Value, facts: Value) {
+        let mut status = json!({"observedGeneration": 3, "conditions": []});
+        status
+            .as_object_mut()
+            .unwrap()
+            .extend(facts.as_object().unwrap().clone());
+        let object: K = serde_json::from_value(json!({
+            "apiVersion": "livepeer.org/v1alpha1", "kind": K::kind(&()),
+            "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "status": status,
+        }))
+        .unwrap();
+        let again = object.stored_facts().status(3, Vec::new());
+        assert!(same(&object.stored_status(), &again), "{again}");
+    }
+
+    #[test]
+    fn a_status_that_is_told_again_is_not_written_again() {
+        let facts = json!({"sessions": 1, "capacity": 2, "endpoint": "e", "devices": ["cpu"]});
+        told_again::<Orchestrator>(json!({}), facts.clone());
+        let gateway = json!({"orchestrators": {"refs": [{"name": "o"}]}, "ingest": {"http": {"allowUnauthenticated": true}}});
+        told_again::<Gateway>(gateway, facts.clone());
+        let selector = "app.kubernetes.io/component=pool,app.kubernetes.io/instance=a,app.kubernetes.io/name=livepeer";
+        let mut facts = facts;
+        facts["replicas"] = 0.into();
+        facts["registered"] = 0.into();
+        facts["selector"] = selector.into();
+        told_again::<TranscoderPool>(json!({"orchestrator": {"ref": {"name": "o"}}}), facts);
+    }
 }

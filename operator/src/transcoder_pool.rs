@@ -8,14 +8,16 @@ pub mod status;
 pub mod validate;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::TranscoderPool;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::apply_workload;
 use crate::context::Context;
-use crate::kind::{Kind, Outcome, ReconcileError};
+use crate::kind::{Facts, Kind, Outcome, PoolFacts, ReconcileError};
 use crate::names::Component;
+use crate::observe;
 use crate::owner;
 
 impl Kind for TranscoderPool {
@@ -33,6 +35,20 @@ impl Kind for TranscoderPool {
         self.status
             .as_ref()
             .map_or(&[], |status| &status.node.conditions)
+    }
+
+    /// The selector is there from the first status on: autoscalers refuse a scale
+    /// without one.
+    fn stored_facts(&self) -> Facts {
+        let status = self.status.clone().unwrap_or_default();
+        Facts {
+            pool: Some(PoolFacts {
+                replicas: status.replicas,
+                registered: status.registered,
+                selector: observe::selector(Self::COMPONENT, &self.name_any()),
+            }),
+            ..Facts::stored(&status.node)
+        }
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {
