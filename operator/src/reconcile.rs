@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::apply::{ApplyError, compare};
+use crate::apply::{self, ApplyError, compare};
 use crate::conditions::{self, READY, Truth, Verdict, Verdicts};
 use crate::context::Context;
 use crate::kind::{Facts, Kind, Outcome, ReconcileError};
@@ -267,6 +267,11 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
     if ready(old)
         .is_some_and(|old| old.reason == condition.reason && old.status == condition.status)
     {
+        return;
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    // in a namespace that is going away an Event would be refused
+    if !matches!(apply::is_alive(&context.client, &namespace).await, Ok(true)) {
         return;
     }
     let event = Event {
