@@ -71,11 +71,11 @@ pub async fn children<K>(
                     child.metadata.resource_version.clone(),
                     false,
                 );
-                queues.owners(&child.metadata, None).await;
+                queues.child(&child.metadata).await;
             }
             Event::Delete(child) => {
                 verified.saw(key(kind, &child), None, true);
-                queues.owners(&child.metadata, None).await;
+                queues.child(&child.metadata).await;
             }
         }
     }
@@ -114,18 +114,18 @@ pub async fn secrets(
             Event::Init => verified.doubt_all(kind),
             Event::InitDone => {}
             Event::InitApply(secret) | Event::Apply(secret) => {
-                if secret.metadata.owner_references.is_some() {
-                    verified.saw(
-                        key(kind, &secret),
-                        secret.metadata.resource_version.clone(),
-                        false,
-                    );
-                }
-                queues.owners(&secret.metadata, Some(&stores)).await;
+                verified.saw_secret(
+                    key(kind, &secret),
+                    secret.metadata.resource_version.clone(),
+                    secret.metadata.owner_references.is_some(),
+                );
+                queues.child(&secret.metadata).await;
+                queues.referrers(&secret.metadata, &stores).await;
             }
             Event::Delete(secret) => {
                 verified.saw(key(kind, &secret), None, true);
-                queues.owners(&secret.metadata, Some(&stores)).await;
+                queues.child(&secret.metadata).await;
+                queues.referrers(&secret.metadata, &stores).await;
             }
         }
     }

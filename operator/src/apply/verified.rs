@@ -45,6 +45,15 @@ impl Verified {
         }
     }
 
+    /// An event of the watch of Secrets, which reports everybody's. Only children are
+    /// remembered: those that have an owner, and those that had one.
+    pub fn saw_secret(&self, key: Key, version: Option<String>, owned: bool) {
+        let mut children = lock(&self.children);
+        if owned || children.contains_key(&key) {
+            children.entry(key).or_default().seen = version;
+        }
+    }
+
     /// The watch of a kind starts anew: each of its children is to be read again.
     pub fn doubt_all(&self, kind: ChildKind) {
         let mut children = lock(&self.children);
@@ -138,6 +147,21 @@ mod tests {
         verified.saw(key(), Some("7".into()), false);
         verified.doubt_all(ChildKind::Secret);
         assert!(!verified.is_right(&key(), "h"));
+    }
+
+    #[test]
+    fn a_secret_that_lost_its_owner_is_not_right_and_a_strangers_is_not_remembered() {
+        let verified = Verified::default();
+        verified.saw_secret(key(), Some("7".into()), true);
+        verified.found_right(key(), "7".into(), "h");
+        assert!(verified.is_right(&key(), "h"));
+        verified.saw_secret(key(), Some("8".into()), false);
+        assert!(!verified.is_right(&key(), "h"));
+
+        let strangers = Verified::default();
+        strangers.saw_secret(key(), Some("7".into()), false);
+        strangers.found_right(key(), "7".into(), "h");
+        assert!(!strangers.is_right(&key(), "h"));
     }
 
     #[test]

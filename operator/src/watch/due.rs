@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::context::Stores;
 use crate::kind::Kind;
-use crate::names::{Component, LABEL_COMPONENT, LABEL_INSTANCE};
+use crate::names::{APP_NAME, Component, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_NAME, Part};
 
 /// Events that may wait for an applier, which takes them at once; a full queue holds
 /// its watch back and loses nothing.
@@ -71,18 +71,20 @@ impl Queues {
         };
     }
 
-    /// The owners of a child are due; with `stores`, also who refers to it as a Secret.
-    pub async fn owners(&self, child: &ObjectMeta, stores: Option<&Stores>) {
+    /// Whose child it is: those are due whom its owner references name, and whom its
+    /// labels name, so that a hand that takes away the one or the other is noticed.
+    pub async fn child(&self, child: &ObjectMeta) {
         let namespace = child.namespace.as_deref().unwrap_or_default();
-        for owner in child.owner_references.iter().flatten() {
-            if let Some(component) = component_of(&owner.kind) {
-                self.push(component, namespace, &owner.name).await;
-            }
+        for (component, name) in concerned(child) {
+            self.push(component, namespace, &name).await;
         }
-        let (Some(stores), Some(secret)) = (stores, child.name.as_deref()) else {
-            return;
-        };
-        for (component, name) in referrers(stores, namespace, secret) {
+    }
+
+    /// Those are due that read a Secret which is not theirs.
+    pub async fn referrers(&self, secret: &ObjectMeta, stores: &Stores) {
+        let namespace = secret.namespace.as_deref().unwrap_or_default();
+        let name = secret.name.as_deref().unwrap_or_default();
+        for (component, name) in referrers(stores, namespace, name) {
             self.push(component, namespace, &name).await;
         }
     }
@@ -91,18 +93,33 @@ impl Queues {
     /// orchestrator offers, an orchestrator's what its gateways can use; those look for
     /// themselves every few seconds.
     pub async fn instance(&self, pod: &ObjectMeta) {
-        let labels = pod.labels.as_ref();
-        let label = |key: &str| labels.and_then(|labels| labels.get(key));
-        let component = label(LABEL_COMPONENT).and_then(|word| Component::from_word(word));
-        if let (Some(component), Some(name)) = (component, label(LABEL_INSTANCE)) {
-            self.push(
-                component,
-                pod.namespace.as_deref().unwrap_or_default(),
-                name,
-            )
-            .await;
+        if let Some((component, name)) = labelled(pod) {
+            let namespace = pod.namespace.as_deref().unwrap_or_default();
+            self.push(component, namespace, &name).await;
         }
     }
+}
+
+/// The owners of a child, and the resource whose labels it carries.
+fn concerned(child: &ObjectMeta) -> Vec<(Component, String)> {
+    let owners = child.owner_references.iter().flatten();
+    let mut found: Vec<_> = owners
+        .filter_map(|owner| Some((component_of(&owner.kind)?, owner.name.clone())))
+        .collect();
+    found.extend(labelled(child));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The resource that an object's labels name.
+fn labelled(object: &ObjectMeta) -> Option<(Component, String)> {
+    let labels = object.labels.as_ref()?;
+    if labels.get(LABEL_NAME).is_none_or(|name| name != APP_NAME) {
+        return None;
+    }
+    let component = Component::from_word(labels.get(LABEL_COMPONENT)?)?;
+    Some((component, labels.get(LABEL_INSTANCE)?.clone()))
 }
 
 fn request<K>(namespace: &str, name: &str) -> Request<K>
@@ -125,14 +142,14 @@ fn component_of(kind: &str) -> Option<Component> {
     .find_map(|(word, component)| (word == kind).then_some(component))
 }
 
-/// Resources whose spec names the Secret.
+/// Resources that read the Secret: their spec names it, or it is the key from which their
+/// orchestrator derives their credential.
 fn referrers(stores: &Stores, namespace: &str, secret: &str) -> Vec<(Component, String)> {
     let mut found = Vec::new();
     for pool in stores.pools.state() {
         if let Ok(pool) = &pool.0
             && pool.namespace().as_deref() == Some(namespace)
-            && let Some(external) = &pool.spec.orchestrator.external
-            && external.credential_secret_ref.name == secret
+            && reads(pool, secret)
         {
             found.push((Component::Pool, pool.name_any()));
         }
@@ -147,4 +164,58 @@ fn referrers(stores: &Stores, namespace: &str, secret: &str) -> Vec<(Component, 
         }
     }
     found
+}
+
+/// A pool that waits for its orchestrator's key, or has a credential made from an older
+/// one, is not to wait for its next look.
+fn reads(pool: &TranscoderPool, secret: &str) -> bool {
+    let key_of = |orchestrator: &str| Component::Orchestrator.child(orchestrator, Part::Key);
+    match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
+        (Some(orchestrator), _) => key_of(orchestrator) == secret,
+        (None, Some(external)) => external.credential_secret_ref.name == secret,
+        (None, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{concerned, reads};
+    use crate::names::Component;
+    use crate::transcoder_pool::build::tests::pool;
+    use serde_json::{Value, json};
+
+    fn child(metadata: Value) -> Vec<(Component, String)> {
+        concerned(&serde_json::from_value(metadata).unwrap())
+    }
+
+    #[test]
+    fn a_child_concerns_its_owner_once_and_also_when_a_hand_took_half_of_that_away() {
+        let labels = json!({"app.kubernetes.io/name": "livepeer",
+            "app.kubernetes.io/component": "pool", "app.kubernetes.io/instance": "a"});
+        let owners = json!([{"apiVersion": "livepeer.org/v1alpha1", "kind": "TranscoderPool",
+            "name": "a", "uid": "u"}]);
+        let concerned = vec![(Component::Pool, "a".to_owned())];
+        for metadata in [
+            json!({"labels": labels, "ownerReferences": owners}),
+            json!({"labels": labels}),
+            json!({"ownerReferences": owners}),
+        ] {
+            assert_eq!(child(metadata.clone()), concerned, "{metadata}");
+        }
+        assert_eq!(
+            child(json!({"labels": {"app.kubernetes.io/instance": "a"}})),
+            []
+        );
+    }
+
+    #[test]
+    fn a_pool_is_due_when_the_key_of_its_orchestrator_appears_or_changes() {
+        let of = |orchestrator| pool(json!({ "orchestrator": orchestrator }));
+        let derived = of(json!({"ref": {"name": "video"}}));
+        assert!(reads(&derived, "video-orchestrator-key"));
+        assert!(!reads(&derived, "other-orchestrator-key"));
+        let external =
+            json!({"address": "https://o:1", "credentialSecretRef": {"name": "s", "key": "k"}});
+        assert!(reads(&of(json!({ "external": external })), "s"));
+    }
 }
