@@ -30,7 +30,7 @@ pub struct Context {
     pub surroundings: Arc<Surroundings>,
     pub stores: Stores,
     pub verified: Arc<Verified>,
-    pub backoff: Backoff,
+    pub backoff: Arc<Backoff>,
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
 }

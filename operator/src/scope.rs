@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::child::ChildKind;
 use crate::apply::verified::Verified;
-use crate::backoff::Backoff;
 use crate::build::Surroundings;
 use crate::context::{Context, Stores};
 use crate::kind::Kind;
@@ -28,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::reconcile::{after_error, reconcile};
 use crate::watch::due::{self, Queues, Request};
-use crate::watch::resources::{wait_for_stores, watch_kind};
+use crate::watch::resources::{Memory, wait_for_stores, watch_kind};
 use crate::watch::{self, Scope};
 
 /// Reconciles of one kind that run at once: they wait for the API server and for
@@ -56,51 +55,43 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
     };
     let (queues, receivers) = due::queues();
     let client = &shared.client;
+    let memory = Memory {
+        verified: Arc::default(),
+        backoff: Arc::default(),
+    };
     let mut tasks = JoinSet::new();
-    let resources = (
-        scope.clone(),
-        stores.clone(),
-        queues.clone(),
-        cancel.clone(),
-    );
-    let (at, known, to, stop) = resources.clone();
-    tasks.spawn(watch_kind(
-        client.clone(),
-        at,
-        orchestrators_writer,
-        known,
-        to,
-        stop,
-    ));
-    let (at, known, to, stop) = resources.clone();
-    tasks.spawn(watch_kind(
-        client.clone(),
-        at,
-        pools_writer,
-        known,
-        to,
-        stop,
-    ));
-    let (at, known, to, stop) = resources;
-    tasks.spawn(watch_kind(
-        client.clone(),
-        at,
-        gateways_writer,
-        known,
-        to,
-        stop,
-    ));
+    macro_rules! watch_resources {
+        ($writer:expr) => {
+            tasks.spawn(watch_kind(
+                client.clone(),
+                scope.clone(),
+                $writer,
+                stores.clone(),
+                queues.clone(),
+                memory.clone(),
+                cancel.clone(),
+            ));
+        };
+    }
+    watch_resources!(orchestrators_writer);
+    watch_resources!(pools_writer);
+    watch_resources!(gateways_writer);
 
     let stopped = tokio::select! {
         ready = wait_for_stores(&stores) => !ready,
         () = cancel.cancelled() => true,
     };
     if !stopped {
-        let verified = Arc::new(Verified::default());
         watch_children(
-            &mut tasks, client, &scope, &verified, &stores, &queues, &cancel,
+            &mut tasks,
+            client,
+            &scope,
+            &memory.verified,
+            &stores,
+            &queues,
+            &cancel,
         );
-        let context = Arc::new(context(&shared, stores.clone(), verified));
+        let context = Arc::new(context(&shared, stores.clone(), memory));
         let due::Receivers {
             orchestrators,
             pools,
@@ -134,7 +125,8 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
     }
 }
 
-fn context(shared: &Shared, stores: Stores, verified: Arc<Verified>) -> Context {
+fn context(shared: &Shared, stores: Stores, memory: Memory) -> Context {
+    let Memory { verified, backoff } = memory;
     let reporter = Reporter {
         controller: FIELD_MANAGER.to_owned(),
         instance: None,
@@ -145,7 +137,7 @@ fn context(shared: &Shared, stores: Stores, verified: Arc<Verified>) -> Context 
         surroundings: Arc::clone(&shared.surroundings),
         stores,
         verified,
-        backoff: Backoff::default(),
+        backoff,
         recorder: Recorder::new(shared.client.clone(), reporter),
         metrics: Arc::clone(&shared.metrics),
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::due::Queues;
 use super::{Scope, api, next};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
+use crate::apply::verified::Verified;
+use crate::backoff::Backoff;
 use crate::context::Stores;
 use crate::kind::Kind;
 use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component};
@@ -103,6 +106,24 @@ impl Dependents for Gateway {
     }
 }
 
+/// What is remembered of resources beside their stores, and let go of with them: a
+/// cluster that makes and deletes them for a year must not fill the operator.
+#[derive(Clone)]
+pub struct Memory {
+    pub verified: Arc<Verified>,
+    pub backoff: Arc<Backoff>,
+}
+
+impl Memory {
+    fn forget(&self, component: Component, namespace: &str, name: &str, uid: Option<&str>) {
+        let key = (component, namespace.to_owned(), name.to_owned());
+        self.backoff.succeeded(&key);
+        if let Some(uid) = uid {
+            self.verified.forget_owner(uid);
+        }
+    }
+}
+
 /// Watches one kind until cancelled.
 pub async fn watch_kind<K>(
     client: Client,
@@ -110,6 +131,7 @@ pub async fn watch_kind<K>(
     writer: Writer<DeserializeGuard<K>>,
     stores: Stores,
     queues: Queues,
+    memory: Memory,
     cancel: CancellationToken,
 ) where
     K: Dependents + Debug,
@@ -131,6 +153,9 @@ pub async fn watch_kind<K>(
         let namespace = object.namespace().unwrap_or_default();
         let name = object.name_any();
         queues.push(K::COMPONENT, &namespace, &name).await;
+        if deleted {
+            memory.forget(K::COMPONENT, &namespace, &name, object.uid().as_deref());
+        }
         let key = (namespace.clone(), name.clone());
         let face = match (&object.0, deleted) {
             (Ok(read), false) => Some((object.uid().unwrap_or_default(), read.face())),
@@ -164,4 +189,25 @@ pub async fn wait_for_stores(stores: &Stores) -> bool {
         gateways.wait_until_ready()
     );
     matches!(ready, (Ok(()), Ok(()), Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+    use crate::names::Component;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_deleted_resource_leaves_nothing_behind() {
+        let memory = Memory {
+            verified: Arc::default(),
+            backoff: Arc::default(),
+        };
+        let key = (Component::Pool, "ns".to_owned(), "a".to_owned());
+        let first = memory.backoff.failed(key.clone(), 0.0);
+        memory.verified.found_swept("uid", "set".into());
+        memory.forget(Component::Pool, "ns", "a", Some("uid"));
+        assert!(!memory.verified.is_swept("uid", "set"));
+        assert_eq!(memory.backoff.failed(key, 0.0), first);
+    }
 }
