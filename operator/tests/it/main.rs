@@ -2,4 +2,6 @@
 //! samples. None needs a cluster.
 
 mod definitions;
+#[cfg(test)] // its helpers may unwrap, as tests may
+mod fields;
 mod manifests;
