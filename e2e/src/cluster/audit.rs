@@ -49,6 +49,32 @@ impl AuditEvent {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 
+    /// Whether an operator of ours asked, whatever namespace it is in.
+    pub fn is_from_operator(&self) -> bool {
+        self.user.username.starts_with("system:serviceaccount:")
+            && self.user.username.ends_with(":livepeer-operator")
+    }
+
+    /// Kind of the object, in the API's plural.
+    pub fn resource(&self) -> &str {
+        self.object_ref
+            .as_ref()
+            .map_or("", |object| &object.resource)
+    }
+
+    /// Namespace of the object.
+    pub fn namespace(&self) -> &str {
+        self.object_ref
+            .as_ref()
+            .map_or("", |object| &object.namespace)
+    }
+
+    /// For a message: who did what, and how it was answered.
+    pub fn line(&self) -> String {
+        let (verb, uri, code) = (&self.verb, &self.request_uri, self.code());
+        format!("{} {verb} {uri}: {code}", self.request_received_timestamp)
+    }
+
     /// The status of the answer; 0 if there was none.
     pub fn code(&self) -> u16 {
         self.response_status

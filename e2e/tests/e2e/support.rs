@@ -4,7 +4,9 @@
 use std::future::Future;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use livepeer_e2e::cluster::Cluster;
+use livepeer_e2e::cluster::audit::{AuditEvent, AuditMark};
 use livepeer_e2e::install;
 use livepeer_e2e::namespace::in_namespace;
 use livepeer_e2e::network::Network;
@@ -35,21 +37,68 @@ where
     installed(cluster_alone().await?, prefix, body).await
 }
 
+/// Alone, for a body that uninstalls the operator; afterwards it is there again, whatever
+/// happened. What an operator met whose Roles were taken away is not looked at.
+pub(crate) async fn network_without_operator<F>(
+    prefix: &str,
+    body: impl FnOnce(Network) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let cluster = with_operator(cluster_alone().await?).await?;
+    let outcome = on_network(&cluster, prefix, body).await;
+    install::uninstall(&cluster, OPERATOR).await.ok();
+    install::operator(&cluster, OPERATOR, &[]).await?;
+    outcome
+}
+
 async fn installed<F>(cluster: Bench, prefix: &str, body: impl FnOnce(Network) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
+    let cluster = with_operator(cluster).await?;
+    let mark = cluster.audit_mark()?;
+    on_network(&cluster, prefix, body).await?;
+    nothing_was_forbidden(&cluster, mark)
+}
+
+async fn with_operator(cluster: Bench) -> Result<Bench> {
     INSTALLED
         .get_or_try_init(|| install::operator(&cluster, OPERATOR, &[]))
         .await?;
+    Ok(cluster)
+}
+
+async fn on_network<F>(
+    cluster: &Cluster,
+    prefix: &str,
+    body: impl FnOnce(Network) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
     let within = cluster.clone();
-    in_namespace(&cluster, prefix, |namespace| {
+    in_namespace(cluster, prefix, |namespace| {
         body(Network {
             cluster: within,
             namespace,
         })
     })
     .await
+}
+
+/// The operator runs under the Roles that the chart ships: every 403 that it met while a
+/// test ran fails that test.
+pub(crate) fn nothing_was_forbidden(cluster: &Cluster, since: AuditMark) -> Result<()> {
+    let events = cluster.audit_since(since)?;
+    let forbidden: Vec<_> = events
+        .iter()
+        .filter(|event| event.is_from_operator() && event.code() == 403)
+        .map(AuditEvent::line)
+        .collect();
+    ensure!(forbidden.is_empty(), "forbidden: {forbidden:#?}");
+    Ok(())
 }
 
 /// The clip, made once.
