@@ -27,15 +27,48 @@ pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
+/// Name of the Helm release.
+pub const RELEASE: &str = "livepeer";
+
+/// `helm uninstall` of the operator; waits until its pods are gone.
+pub async fn uninstall(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let waiting = ["--namespace", namespace, "--wait", "--timeout", "2m"];
+    let mut args = vec!["uninstall", RELEASE];
+    args.extend(waiting);
+    cluster.helm(&args).await?;
+    let pods = [
+        "wait",
+        "--for=delete",
+        "pod",
+        "-l",
+        "app.kubernetes.io/name=livepeer-operator",
+    ];
+    let mut args = vec!["--namespace", namespace];
+    args.extend(pods);
+    args.push("--timeout=2m");
+    cluster.kubectl(&args).await?;
+    Ok(())
+}
+
 /// `helm upgrade --install` of the operator, watching `namespaces`; none means all.
 pub async fn operator(cluster: &Cluster, namespace: &str, namespaces: &[&str]) -> Result<()> {
-    let chart = checkout("charts/livepeer").display().to_string();
+    operator_of(cluster, &checkout("charts/livepeer"), namespace, namespaces).await
+}
+
+/// The same from another chart: an older one, say.
+pub async fn operator_of(
+    cluster: &Cluster,
+    chart: &Path,
+    namespace: &str,
+    namespaces: &[&str],
+) -> Result<()> {
+    let chart = chart.display().to_string();
     let watched = serde_json::to_string(namespaces)?;
     let watch = format!("watchNamespaces={watched}");
     let mut args = vec![
         "upgrade",
         "--install",
-        "livepeer",
+        RELEASE,
         &chart,
         "--namespace",
         namespace,

@@ -46,9 +46,12 @@ where
         Ok(value) => Ok(value),
         Err(error) => Err(error.context(diagnose(cluster, &name).await)),
     };
-    namespaces
-        .delete(&name, &DeleteParams::background())
-        .await?;
+    match namespaces.delete(&name, &DeleteParams::background()).await {
+        Ok(_) => {}
+        // the body deleted it
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(error) => return Err(error.into()),
+    }
     outcome
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -77,6 +79,14 @@ impl Network {
     #[must_use]
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         install::resources(&self.cluster, &self.namespace, kind)
+    }
+
+    /// Children of a kind, without their types.
+    #[must_use]
+    pub fn child(&self, kind: &str, version: &str) -> Api<DynamicObject> {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.cluster.client(), &self.namespace, &resource)
     }
 
     /// Waits until a condition of a resource has this status and reason; gives its message.

@@ -4,7 +4,6 @@
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::network::{Network, REACTS, gateway};
 use serde_json::{Value, json};
@@ -189,10 +188,7 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
             .edit(kind, "a", edit.clone())
             .await
             .with_context(|| format!("{kind}: {edit}"))?;
-        let (group, version) = version.split_once('/').unwrap_or(("", version));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, child_kind));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(network.cluster.client(), &network.namespace, &resource);
+        let api = network.child(child_kind, version);
         let what = format!("{kind} {edit} at {at}");
         health::until(Instant::now() + REACTS, &what, || async {
             let child = serde_json::to_value(api.get(name).await?)?;

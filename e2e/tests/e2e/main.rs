@@ -3,8 +3,14 @@
 
 mod admit;
 mod cluster;
+mod credentials;
 mod fields;
+mod lifecycle;
+mod network_policy;
+mod problems;
+mod quiet;
 mod reconcile;
+mod shipped;
 mod stream;
 mod support;
 

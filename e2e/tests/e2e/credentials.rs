@@ -1,0 +1,109 @@
+//! Credentials of pools: taken at once, refused at once, and no pod replaced for it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use livepeer_e2e::cluster::health;
+use livepeer_e2e::network::{Network, STARTS};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::network;
+
+/// The contract: taken and refused within this.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Result<()> {
+    network("creds", |network| async move {
+        network.smallest("a", 1).await?;
+        let orchestrator = Orchestrator::of(&network, "a").await?;
+        orchestrator.registered("a", 1, STARTS).await?;
+
+        // somebody else's transcoders that got hold of the credential
+        let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
+        let stolen = json!({"metadata": {"name": "stolen"}, "data": credential(&secrets).await?});
+        secrets
+            .create(&PostParams::default(), &serde_json::from_value(stolen)?)
+            .await?;
+        let external = json!({"address": format!("https://a-orchestrator.{}.svc:8935", network.namespace),
+            "credentialSecretRef": {"name": "stolen", "key": "credential"}});
+        let thief = json!({"orchestrator": {"external": external}});
+        network.apply("TranscoderPool", "thief", thief).await?;
+        orchestrator.registered("a", 2, STARTS).await?;
+        let pods = network.pod_identities().await?;
+
+        let epoch = json!({"metadata": {"annotations": {"livepeer.org/credential-epoch": "1"}}});
+        let raised = Instant::now();
+        network
+            .api("TranscoderPool")
+            .patch("a", &PatchParams::default(), &Patch::Merge(epoch))
+            .await?;
+        orchestrator.registered("a", 1, AT_ONCE).await?;
+        println!("raised epoch: refused after {:.1} s", raised.elapsed().as_secs_f32());
+
+        let copied = Instant::now();
+        let data = json!({"data": credential(&secrets).await?});
+        secrets
+            .patch("stolen", &PatchParams::default(), &Patch::Merge(data))
+            .await?;
+        orchestrator.registered("a", 2, AT_ONCE).await?;
+        println!("new credential: taken after {:.1} s", copied.elapsed().as_secs_f32());
+        ensure!(network.pod_identities().await? == pods, "a pod was replaced");
+
+        let deleted = Instant::now();
+        network.delete("TranscoderPool", "a").await?;
+        orchestrator.registered("a", 0, AT_ONCE).await?;
+        println!("deleted pool: refused after {:.1} s", deleted.elapsed().as_secs_f32());
+        Ok(())
+    })
+    .await
+}
+
+async fn credential(secrets: &Api<Secret>) -> Result<Value> {
+    let secret = secrets.get("a-pool-credentials").await?;
+    let data = secret.data.context("a Secret without data")?;
+    Ok(serde_json::to_value(data)?)
+}
+
+/// What an orchestrator's node says of itself.
+struct Orchestrator {
+    url: String,
+    _forward: livepeer_e2e::cluster::Forward,
+}
+
+impl Orchestrator {
+    async fn of(network: &Network, name: &str) -> Result<Self> {
+        let pod = format!("pod/{name}-orchestrator-0");
+        let forward = network
+            .cluster
+            .forward(&network.namespace, &pod, 7936)
+            .await?;
+        Ok(Self {
+            url: format!("http://{}/status", forward.address),
+            _forward: forward,
+        })
+    }
+
+    /// Waits until this many transcoders showed the credential called `owner`.
+    async fn registered(&self, owner: &str, wanted: usize, patience: Duration) -> Result<()> {
+        let what = format!("{wanted} transcoders with the credential of {owner}");
+        health::until(Instant::now() + patience, &what, || async {
+            let status: Value = reqwest::get(&self.url).await?.json().await?;
+            let transcoders = status["transcoders"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let found = transcoders
+                .iter()
+                .filter(|transcoder| transcoder["credential"] == owner)
+                .count();
+            ensure!(found == wanted, "{found}: {}", status["transcoders"]);
+            Ok(())
+        })
+        .await
+    }
+}

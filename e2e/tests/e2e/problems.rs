@@ -1,0 +1,120 @@
+//! Pods that cannot run: the reason stands in the resource's own condition, and the pods
+//! that ran before run on.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::PostParams;
+use livepeer_e2e::network::{Network, STARTS};
+use livepeer_e2e::stream::clip;
+use serde_json::{Value, json};
+
+use crate::support::{clip as the_clip, network};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
+    network("problems", |network| async move {
+        let nowhere = json!({"podTemplate": {"nodeSelector": {"no": "such"}}});
+        network.apply("Orchestrator", "nowhere", nowhere).await?;
+        let no_image = json!({"image": "livepeer.local/none:1", "imagePullPolicy": "Never"});
+        network.apply("Orchestrator", "noimage", no_image).await?;
+        for (name, reason) in [("nowhere", "Unschedulable"), ("noimage", "ImagePullFailed")] {
+            let resource = ("Orchestrator", name);
+            network
+                .condition(resource, ("Ready", "False", reason), STARTS)
+                .await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// An edit of a gateway that its next pod does not survive, and what is told of it.
+struct Bad {
+    edit: Value,
+    reason: &'static str,
+    /// In the condition's message.
+    says: &'static str,
+    /// Undoes the edit.
+    undo: Value,
+}
+
+fn bad_edits() -> [Bad; 4] {
+    [
+        Bad {
+            edit: json!({"image": "livepeer.local/none:1", "imagePullPolicy": "Never"}),
+            reason: "ImagePullFailed",
+            says: "livepeer.local/none:1",
+            undo: json!({"image": null, "imagePullPolicy": null}),
+        },
+        Bad {
+            // a program that does not know the node's arguments
+            edit: json!({"image": "livepeer.local/operator:dev"}),
+            reason: "CrashLoop",
+            says: "exit status 2",
+            undo: json!({"image": null}),
+        },
+        Bad {
+            edit: json!({"podTemplate": {"resources": {"limits": {"memory": "5Mi"}}}}),
+            reason: "OutOfMemory",
+            says: "memory",
+            undo: json!({"podTemplate": null}),
+        },
+        Bad {
+            edit: json!({"ingest": {"http": {"allowUnauthenticated": null, "tokenSecretRef": {"name": "empty", "key": "token"}}}}),
+            reason: "SettingsRefused",
+            says: "gateway.ingest_token_file",
+            undo: json!({"ingest": {"http": {"allowUnauthenticated": true, "tokenSecretRef": null}}}),
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_edit_says_why_and_the_old_pod_serves_on() -> Result<()> {
+    network("badedit", |network| async move {
+        network.smallest("a", 1).await?;
+        let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
+        let empty = json!({"metadata": {"name": "empty"}, "stringData": {"token": ""}});
+        secrets
+            .create(&PostParams::default(), &serde_json::from_value(empty)?)
+            .await?;
+        let old = network.pod("gateway", "a").await?;
+        for Bad {
+            edit,
+            reason,
+            says,
+            undo,
+        } in bad_edits()
+        {
+            network.edit("Gateway", "a", edit).await?;
+            let message = network
+                .condition(("Gateway", "a"), ("Ready", "False", reason), STARTS)
+                .await?;
+            ensure!(message.contains(says), "{reason}: {message}");
+            serves(&network, &old).await.context(reason)?;
+            network.edit("Gateway", "a", undo).await?;
+            network
+                .condition(("Gateway", "a"), ("Ready", "True", "Serving"), STARTS)
+                .await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The pod is the one that it was, and a segment comes back through it.
+async fn serves(network: &Network, pod: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
+    let found = pods.get(pod).await?;
+    ensure!(
+        found.metadata.deletion_timestamp.is_none(),
+        "{pod} was told to stop"
+    );
+    let (pusher, _forward) = network.pusher("a").await?;
+    let small = json!([{"name": "small", "width": 320, "height": 180, "bitrate": 200_000}]);
+    let pusher = pusher.with_profiles(&small);
+    let segment = the_clip().await?.segment(0);
+    let reply = pusher.push("on", 0, segment, clip::SEGMENT).await;
+    ensure!(reply.is_complete(1), "{} {:?}", reply.status, reply.error);
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! What the operator costs the API server: nothing while nothing changes, and little
+//! when something does. Numbers are printed; only what must be 0 is asserted.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use livepeer_e2e::cluster::audit::{AuditEvent, AuditMark};
+use livepeer_e2e::cluster::{Cluster, health};
+use livepeer_e2e::install;
+use livepeer_e2e::network::{Network, REACTS, gateway};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{OPERATOR, network_alone};
+
+/// A ready resource is looked at every 10 s, one that is not every 2 s.
+const TWO_PERIODS: Duration = Duration::from_secs(20);
+/// Looks at one resource in that time, counted in the audit log: with jitter at least 2.
+const LOOKS: usize = 3;
+/// Two periods, and what a busy machine adds.
+const QUIET_LIMIT: Duration = Duration::from_secs(60);
+/// Stacks that are timed, as the issue of this project counts them.
+const STACKS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_change_is_not_written() -> Result<()> {
+    network_alone("quiet", |network| async move {
+        network.smallest("a", 1).await?;
+        cannot_be_made_true(&network).await?;
+        let changes = quiet_period(&network).await?;
+        ensure!(
+            changes.is_empty(),
+            "requests that may change something: {changes:#?}"
+        );
+        println!("operator: {} in memory", memory(&network.cluster).await?);
+        Ok(())
+    })
+    .await
+}
+
+/// Resources that stay as they are: paused, without an orchestrator, in conflict.
+async fn cannot_be_made_true(network: &Network) -> Result<()> {
+    let late = json!({"orchestrator": {"ref": {"name": "late"}}});
+    network
+        .apply("TranscoderPool", "late", late.clone())
+        .await?;
+    let mut paused = late;
+    paused["paused"] = true.into();
+    network.apply("TranscoderPool", "paused", paused).await?;
+    let maps: Api<ConfigMap> = Api::namespaced(network.cluster.client(), &network.namespace);
+    let foreign = json!({"metadata": {"name": "theirs-pool-settings"}});
+    maps.create(&PostParams::default(), &serde_json::from_value(foreign)?)
+        .await?;
+    let pool = json!({"orchestrator": {"ref": {"name": "a"}}});
+    network.apply("TranscoderPool", "theirs", pool).await?;
+    for (name, status, reason) in [
+        ("late", "False", "OrchestratorNotFound"),
+        ("paused", "Unknown", "Paused"),
+        ("theirs", "False", "NameConflict"),
+    ] {
+        let resource = ("TranscoderPool", name);
+        network
+            .condition(resource, ("Ready", status, reason), REACTS)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Waits until the operator has left everything alone for two resync periods, looking at
+/// it all the while; gives the requests that it sent in the last of them beside leases.
+async fn quiet_period(network: &Network) -> Result<Vec<String>> {
+    let give_up = Instant::now() + QUIET_LIMIT;
+    loop {
+        let mark = network.cluster.audit_mark()?;
+        let began = Instant::now();
+        let events = health::until(began + QUIET_LIMIT, "two resync periods", || async {
+            let events = by_operator(&network.cluster, mark)?;
+            ensure!(began.elapsed() >= TWO_PERIODS, "{:?}", began.elapsed());
+            for component in ["orchestrator", "pool", "gateway"] {
+                let looks = looks(&events, &network.namespace, component);
+                ensure!(looks >= LOOKS, "{looks} looks at the {component}");
+            }
+            Ok(events)
+        })
+        .await?;
+        let changes: Vec<_> = events
+            .iter()
+            .filter(|event| event.is_mutating() && event.resource() != "leases")
+            .map(AuditEvent::line)
+            .collect();
+        // the last words on what was still moving when the first period began
+        if changes.is_empty() || Instant::now() > give_up {
+            return Ok(changes);
+        }
+    }
+}
+
+fn by_operator(cluster: &Cluster, mark: AuditMark) -> Result<Vec<AuditEvent>> {
+    let mut events = cluster.audit_since(mark)?;
+    events.retain(AuditEvent::is_from_operator);
+    Ok(events)
+}
+
+/// Times that the pods of the resource `a` were listed: once a look.
+fn looks(events: &[AuditEvent], namespace: &str, component: &str) -> usize {
+    let selector = format!("component%3D{component}%2Capp.kubernetes.io%2Finstance%3Da%2C");
+    let is_look = |event: &&AuditEvent| {
+        event.verb == "list"
+            && event.namespace() == namespace
+            && event.request_uri.contains(&selector)
+    };
+    events.iter().filter(is_look).count()
+}
+
+/// Resident memory of the leading operator, as the kernel counts it.
+async fn memory(cluster: &Cluster) -> Result<String> {
+    let mut sizes = Vec::new();
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), OPERATOR);
+    for pod in pods.list(&ListParams::default()).await? {
+        let name = pod.metadata.name.context("a pod without a name")?;
+        let pids = cluster.pids(OPERATOR, &name, "operator").await?;
+        let first = pids.first().context("the operator has no process")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", first.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        sizes.push(line.context("no VmRSS")?.trim().to_owned());
+    }
+    Ok(sizes.join(", "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_made_as_soon_as_resources_are_applied() -> Result<()> {
+    network_alone("apply", |network| async move {
+        let mut took = Vec::new();
+        for at in 0..STACKS {
+            let name = format!("s{at}");
+            let mark = network.cluster.audit_mark()?;
+            stack(&network, &name).await?;
+            let what = format!("the pods of stack {name}");
+            let pods = health::until(Instant::now() + REACTS, &what, || async {
+                let pods = made(&network.cluster.audit_since(mark)?, &network.namespace);
+                ensure!(pods.len() == 3, "{} pods", pods.len());
+                Ok(pods)
+            })
+            .await?;
+            let events = network.cluster.audit_since(mark)?;
+            let last_apply = events
+                .iter()
+                .filter(|event| event.user.username == "admin" && event.is_mutating())
+                .map(received)
+                .try_fold(Timestamp::MIN, |last, at| at.map(|at| last.max(at)))?;
+            let last_pod = pods.into_iter().max().context("no pods")?;
+            took.push(last_apply.duration_until(last_pod));
+            for kind in install::KINDS {
+                network.delete(kind, &name).await?;
+            }
+        }
+        took.sort();
+        let milliseconds = |at: usize| took[at].as_millis();
+        println!(
+            "apply to all pods created, {STACKS} stacks: p50 {} ms, p95 {} ms, max {} ms",
+            milliseconds(STACKS / 2 - 1),
+            milliseconds(STACKS * 95 / 100 - 1),
+            milliseconds(STACKS - 1),
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// A stack whose pods are made and fit nowhere: what starting them costs is not the subject.
+async fn stack(network: &Network, name: &str) -> Result<()> {
+    let nowhere = json!({"nodeSelector": {"no": "such"}});
+    let with = |mut spec: serde_json::Value| {
+        spec["podTemplate"] = nowhere.clone();
+        spec
+    };
+    network.apply("Orchestrator", name, with(json!({}))).await?;
+    let pool = json!({"orchestrator": {"ref": {"name": name}}});
+    network.apply("TranscoderPool", name, with(pool)).await?;
+    network.apply("Gateway", name, with(gateway(&[name]))).await
+}
+
+/// When each pod was created: those of one stack, since stacks are made one by one. (A
+/// name that the API server makes up is not in its log.)
+fn made(events: &[AuditEvent], namespace: &str) -> Vec<Timestamp> {
+    let is_pod = |event: &&AuditEvent| {
+        let pod = event
+            .object_ref
+            .as_ref()
+            .is_some_and(|object| object.resource == "pods" && object.subresource.is_empty());
+        event.verb == "create" && event.code() == 201 && pod && event.namespace() == namespace
+    };
+    let created = events.iter().filter(is_pod);
+    created
+        .filter_map(|event| event.stage_timestamp.parse().ok())
+        .collect()
+}
+
+fn received(event: &AuditEvent) -> Result<Timestamp> {
+    Ok(event.request_received_timestamp.parse()?)
+}

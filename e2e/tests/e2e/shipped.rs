@@ -1,0 +1,168 @@
+//! What the repository ships beside the programs, put to the real API server and to helm:
+//! samples, kustomize bases, the chart's values, the texts of `kubectl explain`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use livepeer_e2e::cluster::Cluster;
+use livepeer_e2e::install::{self, checkout};
+
+use crate::support::{OPERATOR, network, network_without_operator};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_and_bases_are_taken_by_the_api_server() -> Result<()> {
+    network("shipped", |network| async move {
+        let cluster = &network.cluster;
+        for sample in ["smallest", "two-pools", "two-orchestrators-one-gateway"] {
+            let path = checkout(&format!("config/samples/{sample}.yaml"));
+            let path = path.display().to_string();
+            let dry = [
+                "-n",
+                &network.namespace,
+                "apply",
+                "--dry-run=server",
+                "-f",
+                &path,
+            ];
+            cluster.kubectl(&dry).await.context(sample)?;
+        }
+        for base in ["default", "cluster-wide"] {
+            let path = checkout(&format!("config/{base}")).display().to_string();
+            let built = cluster.kubectl(&["kustomize", &path]).await?;
+            // the operator of these tests has the namespace of that name
+            let built = built.replace(OPERATOR, &network.namespace);
+            let file = tempfile::NamedTempFile::new()?;
+            std::fs::write(file.path(), built)?;
+            let path = file.path().display().to_string();
+            let dry = [
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "--dry-run=server",
+                "-f",
+                &path,
+            ];
+            cluster.kubectl(&dry).await.context(base)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_explains_what_a_field_does_and_whether_it_is_live() -> Result<()> {
+    network("explain", |network| async move {
+        for (field, says) in [
+            ("lpgw", "takes streams in over HTTP"),
+            (
+                "lpgw.spec.profiles",
+                "Live, for streams that start after the change",
+            ),
+            (
+                "lppool.spec.orchestrator.ref",
+                "the credential is made by the operator",
+            ),
+            ("lporch.spec.image", "Rolls the pods"),
+            (
+                "lporch.status.conditions",
+                "Reasons are listed in docs/fields.md",
+            ),
+        ] {
+            let text = network.cluster.kubectl(&["explain", field]).await?;
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            ensure!(text.contains(says), "{field}: {text}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_value_is_refused_by_the_chart() -> Result<()> {
+    network("values", |network| async move {
+        for wrong in [
+            "replica=2",
+            "replicas=0",
+            "watchNamespaces=all",
+            "node.image.tga=x",
+            "scrapeFrom[0].podSelektor.a=b",
+        ] {
+            let refused = template(&network.cluster, &["--set", wrong]).await;
+            ensure!(refused.is_err(), "{wrong} was taken");
+        }
+        let right = template(&network.cluster, &["--set", "crds.install=false"]).await?;
+        ensure!(!right.contains("kind: CustomResourceDefinition"));
+        ensure!(
+            !right.contains("kind: ClusterRole"),
+            "Roles are the default"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn template(cluster: &Cluster, more: &[&str]) -> Result<String> {
+    let chart = checkout("charts/livepeer").display().to_string();
+    let mut args = vec!["template", "livepeer", &chart];
+    args.extend(more);
+    cluster.helm(&args).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_of_the_chart_upgrades_the_definitions_and_restarts_nothing() -> Result<()> {
+    network_without_operator("upgrade", |network| async move {
+        let cluster = &network.cluster;
+        network.smallest("a", 1).await?;
+        let pods = network.pod_identities().await?;
+        let columns = [
+            "get",
+            "crd",
+            "gateways.livepeer.org",
+            "-o",
+            "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}",
+        ];
+        let older = older_chart()?;
+        install::operator_of(cluster, older.path(), OPERATOR, &[]).await?;
+        let shown = cluster.kubectl(&columns).await?;
+        ensure!(!shown.contains("Endpoint"), "{shown}");
+        install::operator(cluster, OPERATOR, &[]).await?;
+        let shown = cluster.kubectl(&columns).await?;
+        ensure!(shown.contains("Endpoint"), "not upgraded: {shown}");
+        ensure!(
+            network.pod_identities().await? == pods,
+            "a pod was replaced"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The chart, with a column fewer in one definition.
+fn older_chart() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    copy(&checkout("charts/livepeer"), folder.path())?;
+    let path = folder.path().join("templates/crds/gateways.yaml");
+    let text = std::fs::read_to_string(&path)?;
+    let column = "    - jsonPath: .status.endpoint\n      name: Endpoint\n      type: string\n";
+    ensure!(
+        text.contains(column),
+        "no such column in {}",
+        path.display()
+    );
+    std::fs::write(path, text.replace(column, ""))?;
+    Ok(folder)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
