@@ -91,10 +91,17 @@ async fn supervise(
         }
     };
     lifecycle.stop_now();
-    while let Some(ended) = side.join_next().await {
-        if let Err(error) = ended.context("a task panicked")? {
-            tracing::warn!(error = %error, "probe listener failed");
+    let ends = async {
+        while let Some(ended) = side.join_next().await {
+            if let Err(error) = ended.context("a task panicked")? {
+                tracing::warn!(error = %error, "probe listener failed");
+            }
         }
+        Ok::<_, anyhow::Error>(())
+    };
+    // not for a request to the probes that is never whole
+    if let Ok(ended) = tokio::time::timeout(LAST_GRACE, ends).await {
+        ended?;
     }
     tracing::info!(role = role.name(), "stopped");
     result

@@ -27,6 +27,9 @@ const HEAD_TIME: Duration = Duration::from_secs(75);
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Pause after `accept` failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For replies on their way when no stream is left. A request whose head never ends
+/// would else be waited for as long as [`HEAD_TIME`].
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// HTTP/2 pings find viewers and pushers that are gone.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -45,7 +48,8 @@ pub(super) fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Serves until `close`, lets requests in flight end, and cuts them off at `stop`.
+/// Serves until `close`, lets requests in flight end, briefly, and cuts them off at
+/// `stop`.
 pub(super) async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -100,6 +104,7 @@ pub(super) async fn serve(
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}
+        () = tokio::time::sleep(CLOSE_GRACE) => {}
         () = stop.cancelled() => {}
     }
     connections.shutdown().await;
