@@ -258,6 +258,10 @@ impl Segment {
                 }
             })
             .collect();
+        // ended under way: nobody fetches them, and nobody would end it again
+        if !shared.sessions.knows(session) {
+            shared.store.end(session);
+        }
         net::TranscodeData {
             segments,
             sig: Vec::new(),

@@ -81,6 +81,10 @@ impl Sessions {
         self.with(|sessions| sessions.remove(id).is_some())
     }
 
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.with(|sessions| sessions.contains_key(id))
+    }
+
     /// Removes the sessions that have been idle for too long and returns their ids.
     pub(crate) fn sweep(&self, now: Instant, draining: bool) -> Vec<String> {
         let limit = if draining { IDLE_DRAINING } else { IDLE };
