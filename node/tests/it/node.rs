@@ -1,117 +1,206 @@
-//! A `livepeer-node` process under test, and the clients that talk to it.
+//! A `livepeer-node` process under test.
 
-use std::io::Read as _;
+use std::fmt::Write as _;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::client::{self, curl};
 
 /// The engine's self-test included, on a machine that also compiles.
 const STARTS: Duration = Duration::from_secs(90);
+/// Less than the deadline in [`Node::start`].
+const ENDS: Duration = Duration::from_secs(25);
 const LOOK: Duration = Duration::from_millis(50);
+/// What a node that failed a test has said last.
+const LAST_WORDS: usize = 6000;
+
+/// The secret that transcoders of these tests show.
+pub(crate) const SECRET: &str = "a-secret-that-no-log-may-have";
 
 /// A running node; killed when dropped.
 pub(crate) struct Node {
     child: Child,
-    pub(crate) gateway: SocketAddr,
-    probes: SocketAddr,
+    /// Where its clients go: a gateway's ingest, an orchestrator's wire.
+    pub(crate) addr: SocketAddr,
+    pub(crate) probes: SocketAddr,
     folder: TempDir,
 }
 
 impl Node {
     /// `livepeer-node all` on free ports, once it is ready.
     pub(crate) fn all() -> Self {
-        let [gateway, orchestrator, probes] = free();
-        let folder = tempfile::tempdir().unwrap();
-        let settings = folder.path().join("settings.toml");
-        let text = format!(
-            "probe_addr = \"{probes}\"\n\
-             [drain]\nlame_duck = \"0s\"\ndeadline = \"30s\"\n\
-             [gateway]\nhttp_addr = \"{gateway}\"\n\
-             [orchestrator]\naddr = \"{orchestrator}\"\n"
-        );
-        std::fs::write(&settings, text).unwrap();
-        let child = node(&["all", "--settings", settings.to_str().unwrap()])
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let node = Self {
-            child,
-            gateway,
-            probes,
-            folder,
-        };
+        let [gateway, orchestrator] = free();
+        let node = Self::start("all", gateway, |_| {
+            format!(
+                "[gateway]\nhttp_addr = \"{gateway}\"\n[orchestrator]\naddr = \"{orchestrator}\"\n"
+            )
+        });
         node.wait_until_ready();
         node
     }
 
-    fn wait_until_ready(&self) {
+    /// A gateway in front of `orchestrators`, once it takes pushes. `more` are settings
+    /// of its section.
+    pub(crate) fn gateway(orchestrators: &[SocketAddr], more: &str) -> Self {
+        let [addr] = free();
+        let uris: Vec<_> = orchestrators
+            .iter()
+            .map(|addr| format!("https://{addr}"))
+            .collect();
+        let node = Self::start("gateway", addr, |_| {
+            format!("[gateway]\nhttp_addr = \"{addr}\"\norchestrators = {uris:?}\n{more}")
+        });
+        node.wait_for("it listens", || {
+            curl(&[&format!("http://{addr}/healthz"), "-w", "%{http_code}"]) == "200"
+        });
+        node
+    }
+
+    /// An orchestrator of one pool, whose secret is [`SECRET`]. `more` are settings of
+    /// its section.
+    pub(crate) fn orchestrator(more: &str) -> Self {
+        let [addr] = free();
+        let node = Self::start("orchestrator", addr, |folder| {
+            let (credentials, data) = (folder.join("credentials"), folder.join("data"));
+            std::fs::create_dir(&credentials).unwrap();
+            std::fs::create_dir(&data).unwrap();
+            std::fs::write(credentials.join("pool"), SECRET).unwrap();
+            format!(
+                "[orchestrator]\naddr = \"{addr}\"\ncredentials_dir = {credentials:?}\n\
+                 data_dir = {data:?}\n{more}\n"
+            )
+        });
+        node.wait_until_ready();
+        node
+    }
+
+    /// A transcoder for `orchestrator`; it may not be ready yet.
+    pub(crate) fn transcoder(orchestrator: SocketAddr, secret: &str) -> Self {
+        Self::start("transcoder", orchestrator, |folder| {
+            let file = folder.join("secret");
+            std::fs::write(&file, secret).unwrap();
+            format!(
+                "[transcoder]\norchestrator = \"https://{orchestrator}\"\n\
+                 credential_file = {file:?}\nmax_sessions = 4\n[engine]\nworkers = 2\n"
+            )
+        })
+    }
+
+    fn start(role: &str, addr: SocketAddr, settings: impl FnOnce(&Path) -> String) -> Self {
+        let [probes] = free();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        let mut text = format!(
+            "probe_addr = \"{probes}\"\nlog_level = \"debug\"\n\
+             [drain]\nlame_duck = \"0s\"\ndeadline = \"30s\"\n"
+        );
+        write!(text, "{}", settings(folder.path())).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let child = node(&[role, "--settings", file.to_str().unwrap()])
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            addr,
+            probes,
+            folder,
+        }
+    }
+
+    pub(crate) fn wait_until_ready(&self) {
+        self.wait_for("it is ready", || self.probe("readyz") == "ok\n");
+    }
+
+    /// Waits until `holds`; `what` that is, for the message.
+    pub(crate) fn wait_for(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = SystemTime::now() + STARTS;
-        loop {
-            let said = curl(&[&format!("http://{}/readyz", self.probes)]);
-            if said == "ok\n" {
-                return;
-            }
-            assert!(SystemTime::now() < deadline, "not ready: {said}");
+        while !holds() {
+            assert!(
+                SystemTime::now() < deadline,
+                "in vain waited until {what}; readyz: {}",
+                self.probe("readyz")
+            );
             sleep(LOOK);
         }
     }
 
-    /// Waits until a segment has arrived.
-    pub(crate) fn wait_for_session(&self) {
-        let url = format!("http://{}/status", self.probes);
-        let deadline = SystemTime::now() + STARTS;
-        loop {
-            let status: serde_json::Value = serde_json::from_str(&curl(&[&url])).unwrap();
-            if status["sessions"].as_u64() > Some(0) {
-                return;
-            }
-            assert!(SystemTime::now() < deadline, "no session: {status}");
-            sleep(LOOK / 10);
-        }
+    fn probe(&self, path: &str) -> String {
+        curl(&[&format!("http://{}/{path}", self.probes)])
+    }
+
+    /// What `/status` says.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.probe("status")).unwrap_or(Value::Null)
+    }
+
+    /// The sum of the samples whose line starts so.
+    pub(crate) fn metric(&self, start: &str) -> f64 {
+        self.probe("metrics")
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Everything that it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
+    }
+
+    /// A file of its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
+    /// Most memory that it has had, in bytes.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line
+            .and_then(|line| line.split_whitespace().nth(1))
+            .unwrap();
+        kib.parse::<u64>().unwrap() << 10
+    }
+
     /// Starts a push of `segment`, as the README has it; its end is the reply with its
     /// status in the last line.
     pub(crate) fn push(&self, segment: &Path, seq: u32) -> Child {
-        let url = format!("http://{}/live/hello/{seq}.ts", self.gateway);
-        Command::new("curl")
-            .args(["-sS", "-T"])
-            .arg(segment)
-            .args(["-H", "Accept: multipart/mixed", "-w", "\n%{http_code}"])
-            .arg(url)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("curl is installed")
+        client::push(self.addr, segment, seq)
     }
 
-    /// Two seconds of video, made by ffmpeg.
-    pub(crate) fn segment(&self) -> PathBuf {
-        let path = self.folder.path().join("seg.ts");
-        let made = Command::new("ffmpeg")
-            .args(["-v", "error", "-y", "-f", "lavfi", "-i"])
-            .args(["testsrc2=size=1280x720:rate=25", "-f", "lavfi", "-i"])
-            .args(["sine", "-t", "2", "-c:v", "libx264", "-pix_fmt", "yuv420p"])
-            .args(["-c:a", "aac", "-f", "mpegts"])
-            .arg(&path)
-            .status()
-            .expect("ffmpeg is installed");
-        assert!(made.success());
-        path
-    }
-
-    /// SIGTERM, and how the process ended.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        let sent = Command::new("kill").arg(self.pid().to_string()).status();
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
         assert!(sent.unwrap().success());
-        self.child.wait().unwrap()
+    }
+
+    /// SIGTERM, and how the process ended; it must before its drain deadline.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal("TERM");
+        let deadline = SystemTime::now() + ENDS;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(SystemTime::now() < deadline, "it does not end");
+            sleep(LOOK);
+        }
     }
 }
 
@@ -120,27 +209,12 @@ impl Drop for Node {
         // gone already, when it was waited for
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let start = log.ceil_char_boundary(log.len().saturating_sub(LAST_WORDS));
+            println!("... {}", &log[start..]);
+        }
     }
-}
-
-/// The whole reply of a push.
-pub(crate) fn reply(mut push: Child) -> String {
-    let mut bytes = Vec::new();
-    let mut out = push.stdout.take().unwrap();
-    out.read_to_end(&mut bytes).unwrap();
-    push.wait().unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// What curl prints.
-pub(crate) fn curl(args: &[&str]) -> String {
-    let output = Command::new("curl")
-        .arg("-sS")
-        .args(args)
-        .stderr(Stdio::null())
-        .output()
-        .expect("curl is installed");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The program with these arguments; the engine lies beside it, since the whole
