@@ -14,7 +14,7 @@ pub mod health;
 
 mod addons;
 mod client;
-mod command;
+pub(crate) mod command;
 mod config;
 mod control;
 mod daemons;

@@ -10,14 +10,15 @@ use kube::api::DynamicObject;
 use kube::discovery::ApiResource;
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
-
+use crate::cluster::{Cluster, command, health};
 /// The kinds, as the API server spells them.
 pub const KINDS: [&str; 3] = ["Orchestrator", "TranscoderPool", "Gateway"];
 
+const OPERATOR_IMAGE: &str = "livepeer.local/operator";
+
 /// Images of the test bench, as `e2e/images.sh` names them.
 const IMAGES: [(&str, &str); 2] = [
-    ("image.repository", "livepeer.local/operator"),
+    ("image.repository", OPERATOR_IMAGE),
     ("node.image.repository", "livepeer.local/node"),
 ];
 
@@ -83,6 +84,9 @@ pub async fn operator_of(
         "--set-json",
         &watch,
     ];
+    // a cluster that was left up may run an older build of the same tag
+    let build = format!("podAnnotations.build={}", digest(OPERATOR_IMAGE).await?);
+    args.extend(["--set-string", &build]);
     let images = IMAGES.map(|(key, name)| format!("{key}={name}"));
     for image in &images {
         args.extend(["--set", image]);
@@ -92,6 +96,18 @@ pub async fn operator_of(
         .await
         .context("helm cannot install the operator")?;
     Ok(())
+}
+
+/// Digest of an image as it was loaded last.
+async fn digest(image: &str) -> Result<String> {
+    let name = format!("name=={image}:dev");
+    let listed = command::output(health::ctr(&["images", "ls", &name])).await?;
+    let digest = listed
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("sha256:"));
+    Ok(digest
+        .context("the operator's image is not loaded")?
+        .to_owned())
 }
 
 /// Applies a manifest of the checkout.

@@ -11,6 +11,7 @@ use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::verified::Verified;
 use crate::backoff::Backoff;
 use crate::build::Surroundings;
+use crate::departed::Departed;
 use crate::metrics::Metrics;
 
 /// The resources of one scope (a namespace, or all), as their watches left them. A
@@ -31,6 +32,7 @@ pub struct Context {
     pub stores: Stores,
     pub verified: Arc<Verified>,
     pub backoff: Arc<Backoff>,
+    pub departed: Arc<Departed>,
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
 }

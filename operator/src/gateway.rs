@@ -56,6 +56,7 @@ impl Kind for Gateway {
             verdicts,
             facts,
             written: applied.written,
+            look_again: None,
         })
     }
 }

@@ -1,14 +1,14 @@
 //! What the three kinds have in common for the loop that drives them.
 
-use std::fmt::Debug;
-use std::future::Future;
-
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
 
 use crate::api::node::NodeSpec;
 use crate::api::status::NodeStatusFields;
@@ -57,8 +57,9 @@ pub struct Outcome {
     pub facts: Facts,
     /// Children that were written.
     pub written: Vec<String>,
+    /// When to look again at the latest, if something is about to end.
+    pub look_again: Option<Duration>,
 }
-
 /// The typed part of a status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {

@@ -13,6 +13,7 @@ pub mod conditions;
 pub mod context;
 pub mod crds;
 pub mod credential;
+pub mod departed;
 pub mod gateway;
 pub mod health;
 pub mod kind;

@@ -14,6 +14,7 @@ use crate::api::Orchestrator;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::apply_workload;
 use crate::context::Context;
+
 use crate::kind::{Facts, Kind, Outcome, ReconcileError};
 use crate::names::Component;
 use crate::owner;
@@ -50,12 +51,14 @@ impl Kind for Orchestrator {
         let valid = validate::validate(self, &owner, &fetched)?;
         let built = build::build(&owner, &valid, &fetched, &context.surroundings);
         let (applied, pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        let look_again = fetched.revoke_in;
         let observed = status::observe(&owner, fetched.service, pods).await;
         let (verdicts, facts) = status::status(self, &observed);
         Ok(Outcome {
             verdicts,
             facts,
             written: applied.written,
+            look_again,
         })
     }
 }

@@ -130,6 +130,7 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         verdicts,
         facts,
         written,
+        look_again: soon,
     } = outcome;
     if !written.is_empty() {
         context
@@ -146,13 +147,17 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     }
     let settled = verdicts.ready.truth == Truth::True && verdicts.reconciling.is_none();
     write_status(object, context, verdicts, facts).await?;
-    Ok(look_again(if settled {
+    let wait = if settled {
         LOOK_AGAIN_READY
     } else {
         LOOK_AGAIN_NOT_READY
-    }))
+    };
+    // not earlier than asked for: what is to end would not have ended
+    Ok(match soon {
+        Some(soon) if soon < wait => Action::requeue(soon),
+        Some(_) | None => look_again(wait),
+    })
 }
-
 /// Up to a fifth earlier, so that looks at many resources spread out.
 fn look_again(wait: Duration) -> Action {
     Action::requeue(wait.mul_f64(1.0 - rand::random::<f64>() / 5.0))

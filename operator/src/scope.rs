@@ -58,6 +58,7 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
     let memory = Memory {
         verified: Arc::default(),
         backoff: Arc::default(),
+        departed: Arc::default(),
     };
     let mut tasks = JoinSet::new();
     macro_rules! watch_resources {
@@ -126,7 +127,11 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
 }
 
 fn context(shared: &Shared, stores: Stores, memory: Memory) -> Context {
-    let Memory { verified, backoff } = memory;
+    let Memory {
+        verified,
+        backoff,
+        departed,
+    } = memory;
     let reporter = Reporter {
         controller: FIELD_MANAGER.to_owned(),
         instance: None,
@@ -138,6 +143,7 @@ fn context(shared: &Shared, stores: Stores, memory: Memory) -> Context {
         stores,
         verified,
         backoff,
+        departed,
         recorder: Recorder::new(shared.client.clone(), reporter),
         metrics: Arc::clone(&shared.metrics),
     }

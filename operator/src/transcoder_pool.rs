@@ -63,6 +63,7 @@ impl Kind for TranscoderPool {
             verdicts,
             facts,
             written: applied.written,
+            look_again: None,
         })
     }
 }

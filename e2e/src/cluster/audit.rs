@@ -41,8 +41,9 @@ pub struct AuditObject {
 pub struct AuditStatus {
     #[serde(default)]
     pub code: u16,
+    #[serde(default)]
+    pub message: String,
 }
-
 impl AuditEvent {
     /// Whether the request could change something.
     pub fn is_mutating(&self) -> bool {
@@ -73,6 +74,13 @@ impl AuditEvent {
     pub fn line(&self) -> String {
         let (verb, uri, code) = (&self.verb, &self.request_uri, self.code());
         format!("{} {verb} {uri}: {code}", self.request_received_timestamp)
+    }
+
+    /// Whether a right was missing. The operator asks whether a namespace lives before it
+    /// makes anything there; one that went in between is nobody's fault.
+    pub fn is_forbidden(&self) -> bool {
+        let message = self.response_status.as_ref().map(|status| &status.message);
+        self.code() == 403 && message.is_none_or(|message| !message.contains("being terminated"))
     }
 
     /// The status of the answer; 0 if there was none.

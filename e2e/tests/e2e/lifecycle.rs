@@ -315,3 +315,15 @@ async fn deleting_everything_ends_no_segment_and_leaves_only_the_claim() -> Resu
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_deleted_finishes_its_segments() -> Result<()> {
+    network("lastpool", |network| async move {
+        network.smallest("a", 1).await?;
+        in_the_middle(&network, async || {
+            network.delete("TranscoderPool", "a").await
+        })
+        .await
+    })
+    .await
+}

@@ -94,7 +94,7 @@ pub(crate) fn nothing_was_forbidden(cluster: &Cluster, since: AuditMark) -> Resu
     let events = cluster.audit_since(since)?;
     let forbidden: Vec<_> = events
         .iter()
-        .filter(|event| event.is_from_operator() && event.code() == 403)
+        .filter(|event| event.is_from_operator() && event.is_forbidden())
         .map(AuditEvent::line)
         .collect();
     ensure!(forbidden.is_empty(), "forbidden: {forbidden:#?}");

@@ -1,8 +1,6 @@
 //! What an orchestrator depends on: its key, and the pools that refer to it.
 
-use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::{Api, ResourceExt};
-use rand::RngExt;
+use std::time::Duration;
 
 use crate::api::Orchestrator;
 use crate::api::exposure::ServiceType;
@@ -12,6 +10,10 @@ use crate::context::Context;
 use crate::kind::ReconcileError;
 use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component, Part};
 use crate::observe;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::{Api, ResourceExt};
+use rand::RngExt;
+use tokio::time::Instant;
 
 /// Key in the Secret.
 pub const KEY: &str = "key";
@@ -26,8 +28,9 @@ pub struct Fetched {
     pub pools: Vec<PoolIdentity>,
     /// Its Service, where the public address comes from it.
     pub service: Option<Service>,
+    /// When the credential of a pool that left is to be revoked.
+    pub revoke_in: Option<Duration>,
 }
-
 /// What a pool's credential is derived from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolIdentity {
@@ -71,10 +74,12 @@ pub async fn fetch(
             .await?
         }
     };
+    let departed = context.departed.of(&owner.namespace, name, Instant::now());
     Ok(Fetched {
         key,
-        pools: pools(context, &owner.namespace, name),
+        pools: pools(context, &owner.namespace, name, &departed),
         service,
+        revoke_in: departed.into_iter().map(|(_, left)| left).min(),
     })
 }
 
@@ -92,7 +97,13 @@ pub async fn key(
     Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
 }
 
-fn pools(context: &Context, namespace: &str, name: &str) -> Vec<PoolIdentity> {
+/// Those that refer to it now, and those that left a moment ago under another name.
+fn pools(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    departed: &[(PoolIdentity, Duration)],
+) -> Vec<PoolIdentity> {
     let mut pools: Vec<_> = context
         .stores
         .pools
@@ -104,6 +115,11 @@ fn pools(context: &Context, namespace: &str, name: &str) -> Vec<PoolIdentity> {
         .filter(|pool| pool.orchestrator_name() == Some(name))
         .filter_map(PoolIdentity::of)
         .collect();
+    for (left, _) in departed {
+        if pools.iter().all(|pool| pool.name != left.name) {
+            pools.push(left.clone());
+        }
+    }
     pools.sort_by(|left, right| left.name.cmp(&right.name));
     pools
 }

@@ -5,26 +5,37 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
-use kube::{Api, Client, ResourceExt};
-use tokio_util::sync::CancellationToken;
-
 use super::due::Queues;
 use super::{Scope, api, next};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::verified::Verified;
 use crate::backoff::Backoff;
 use crate::context::Stores;
+use crate::departed::Departed;
 use crate::kind::Kind;
 use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component};
-
+use crate::orchestrator::fetch::PoolIdentity;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
+use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 /// Who else is due when a resource of this kind changes.
 pub trait Dependents: Kind {
     /// What of the object others depend on; nothing else about it makes them due.
     fn face(&self) -> String;
+
+    /// The orchestrator that a pool leaves when its face changes, and who it is there.
+    fn parting(
+        _name: &str,
+        _uid: &str,
+        _before: &str,
+        _after: Option<&str>,
+    ) -> Option<(String, PoolIdentity)> {
+        None
+    }
 
     /// The names, in the same namespace, of those that depend on the object with this face.
     fn dependents(
@@ -85,6 +96,25 @@ impl Dependents for TranscoderPool {
         )
     }
 
+    fn parting(
+        name: &str,
+        uid: &str,
+        before: &str,
+        after: Option<&str>,
+    ) -> Option<(String, PoolIdentity)> {
+        let (orchestrator, epoch) = before.split_once('/')?;
+        let stays = after.is_some_and(|after| after.split('/').next() == Some(orchestrator));
+        if orchestrator.is_empty() || stays {
+            return None;
+        }
+        let pool = PoolIdentity {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            epoch: if epoch.is_empty() { "0" } else { epoch }.to_owned(),
+        };
+        Some((orchestrator.to_owned(), pool))
+    }
+
     fn dependents(_: &str, face: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
         let orchestrator = face.split('/').next().unwrap_or("");
         if orchestrator.is_empty() {
@@ -112,8 +142,9 @@ impl Dependents for Gateway {
 pub struct Memory {
     pub verified: Arc<Verified>,
     pub backoff: Arc<Backoff>,
+    /// Let go of by itself, a moment later.
+    pub departed: Arc<Departed>,
 }
-
 impl Memory {
     fn forget(&self, component: Component, namespace: &str, name: &str, uid: Option<&str>) {
         let key = (component, namespace.to_owned(), name.to_owned());
@@ -168,6 +199,13 @@ pub async fn watch_kind<K>(
         if old == face {
             continue;
         }
+        if let Some((uid, before)) = &old {
+            let after = face.as_ref().map(|(_, face)| face.as_str());
+            if let Some((orchestrator, pool)) = K::parting(&name, uid, before, after) {
+                let now = Instant::now();
+                memory.departed.add(&namespace, &orchestrator, pool, now);
+            }
+        }
         for (_, face) in old.into_iter().chain(face) {
             for (component, name) in K::dependents(&name, &face, &namespace, &stores) {
                 queues.push(component, &namespace, &name).await;
@@ -193,15 +231,27 @@ pub async fn wait_for_stores(stores: &Stores) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Memory;
+    use super::{Dependents, Memory};
+    use crate::api::TranscoderPool;
     use crate::names::Component;
     use std::sync::Arc;
 
+    #[test]
+    fn a_pool_leaves_its_orchestrator_when_it_is_deleted_or_moved_and_not_with_a_new_epoch() {
+        let left = |after| TranscoderPool::parting("a", "u", "o/", after);
+        for after in [None, Some("p/"), Some("/")] {
+            let (orchestrator, pool) = left(after).unwrap();
+            assert_eq!((orchestrator.as_str(), pool.epoch.as_str()), ("o", "0"));
+        }
+        assert_eq!(left(Some("o/1")), None);
+        assert_eq!(TranscoderPool::parting("a", "u", "/", None), None);
+    }
     #[test]
     fn a_deleted_resource_leaves_nothing_behind() {
         let memory = Memory {
             verified: Arc::default(),
             backoff: Arc::default(),
+            departed: Arc::default(),
         };
         let key = (Component::Pool, "ns".to_owned(), "a".to_owned());
         let first = memory.backoff.failed(key.clone(), 0.0);

@@ -225,6 +225,7 @@ fn built(kind: &str, spec: &Value) -> Built {
                 key: vec![7; 32],
                 pools: Vec::new(),
                 service: None,
+                revoke_in: None,
             };
             let valid = orchestrator::validate::validate(&object, &owner, &fetched).unwrap();
             orchestrator::build::build(&owner, &valid, &fetched, &surroundings)

@@ -30,6 +30,7 @@ fn fetched(pools: &[&str]) -> Fetched {
         key: vec![7; 32],
         pools: pools.iter().map(identity).collect(),
         service: None,
+        revoke_in: None,
     }
 }
 
