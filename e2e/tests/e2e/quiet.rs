@@ -132,6 +132,7 @@ async fn memory(cluster: &Cluster) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: cargo test --workspace --test e2e -- --ignored --nocapture"]
 async fn pods_are_made_as_soon_as_resources_are_applied() -> Result<()> {
     network_alone("apply", |network| async move {
         let mut took = Vec::new();
@@ -142,7 +143,8 @@ async fn pods_are_made_as_soon_as_resources_are_applied() -> Result<()> {
             let what = format!("the pods of stack {name}");
             let pods = health::until(Instant::now() + REACTS, &what, || async {
                 let pods = made(&network.cluster.audit_since(mark)?, &network.namespace);
-                ensure!(pods.len() == 3, "{} pods", pods.len());
+                // more, when the stack before had one made again while it went
+                ensure!(pods.len() >= 3, "{} pods", pods.len());
                 Ok(pods)
             })
             .await?;
