@@ -16,17 +16,15 @@ mod report;
 mod strike;
 mod target;
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::install;
 use crate::network::{Network, STARTS, gateway};
-use crate::stream::{Clip, clip};
+use crate::stream::clip::SEGMENT;
+use crate::stream::{Clip, Reply};
 pub use command::report;
 use live::Live;
-pub use live::Sent;
 pub use report::{Baseline, Cost};
 pub use strike::Fault;
 
@@ -76,7 +74,7 @@ impl Faults {
         let (pusher, forward) = network.pusher(GATEWAY).await?;
         let mut live = Live::start(pusher, forward, clip);
         live.until(BASELINE).await?;
-        let baseline = Baseline::of(&live.sent())?;
+        let baseline = Baseline::of(&live.replies())?;
         Ok(Self {
             network,
             operator: operator.to_owned(),
@@ -104,7 +102,7 @@ impl Faults {
     }
 
     /// Strikes; the segments from the one that was under way on, and how far that one was.
-    async fn strike_somewhere(&mut self, fault: Fault) -> Result<(Vec<Sent>, f64)> {
+    async fn strike_somewhere(&mut self, fault: Fault) -> Result<(Vec<Reply>, f64)> {
         let aim = strike::aim(fault, &self.network, &self.operator).await?;
         let seq = self.live.next().await?;
         let begun = self
@@ -118,8 +116,8 @@ impl Faults {
         let ends = fault.ends_the_stream();
         let last = if ends { seq } else { seq + AFTER };
         self.live.until(last + 1).await?;
-        let mut window = self.live.sent();
-        window.retain(|sent| (seq..=last).contains(&sent.reply.seq));
+        let mut window = self.live.replies();
+        window.retain(|reply| (seq..=last).contains(&reply.seq));
         aim.undo(&self.network).await;
         install::ready(&self.network.cluster, &self.network.namespace, STARTS).await?;
         if ends {
@@ -136,6 +134,3 @@ impl Faults {
         live.finish().await
     }
 }
-
-/// Length of a segment: the stream is in real time.
-const SEGMENT: Duration = clip::SEGMENT;

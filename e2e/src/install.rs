@@ -11,6 +11,7 @@ use kube::discovery::ApiResource;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, command, health};
+
 /// The kinds, as the API server spells them.
 pub const KINDS: [&str; 3] = ["Orchestrator", "TranscoderPool", "Gateway"];
 

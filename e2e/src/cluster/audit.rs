@@ -44,6 +44,7 @@ pub struct AuditStatus {
     #[serde(default)]
     pub message: String,
 }
+
 impl AuditEvent {
     /// Whether the request could change something.
     pub fn is_mutating(&self) -> bool {

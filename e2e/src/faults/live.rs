@@ -19,13 +19,6 @@ pub(super) const RENDITIONS: usize = 2;
 /// No reply is waited for longer than this: far above what counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A segment that was sent, and its reply.
-#[derive(Debug, Clone)]
-pub struct Sent {
-    pub begun: Instant,
-    pub reply: Reply,
-}
-
 /// The running stream; ends when dropped.
 pub(super) struct Live {
     state: Arc<State>,
@@ -43,7 +36,7 @@ struct State {
     gateway: String,
     _forward: Forward,
     begun: Mutex<Vec<Instant>>,
-    sent: Mutex<Vec<Sent>>,
+    replies: Mutex<Vec<Reply>>,
 }
 
 impl Live {
@@ -58,7 +51,7 @@ impl Live {
             gateway: format!("http://{}", forward.address),
             _forward: forward,
             begun: Mutex::default(),
-            sent: Mutex::default(),
+            replies: Mutex::default(),
         });
         let (sender, count) = watch::channel(0);
         let mut task = JoinSet::new();
@@ -90,9 +83,9 @@ impl Live {
     pub(super) async fn until(&mut self, end: usize) -> Result<()> {
         let deadline = Instant::now() + PATIENCE + SEGMENT * u32::try_from(end)?;
         while self
-            .sent()
+            .replies()
             .iter()
-            .filter(|sent| sent.reply.seq < end)
+            .filter(|reply| reply.seq < end)
             .count()
             < end
         {
@@ -105,11 +98,11 @@ impl Live {
         Ok(())
     }
 
-    /// What has a reply, in order.
-    pub(super) fn sent(&self) -> Vec<Sent> {
-        let mut sent = lock(&self.state.sent).clone();
-        sent.sort_by_key(|sent| sent.reply.seq);
-        sent
+    /// The replies so far, in order.
+    pub(super) fn replies(&self) -> Vec<Reply> {
+        let mut replies = lock(&self.state.replies).clone();
+        replies.sort_by_key(|reply| reply.seq);
+        replies
     }
 
     /// When segment `seq` was sent.
@@ -173,9 +166,8 @@ async fn push(state: Arc<State>, stream: String, clip: Clip, count: watch::Sende
         lock(&state.begun).push(Instant::now());
         let (state, stream, data) = (Arc::clone(&state), stream.clone(), clip.segment(seq));
         pushes.spawn(async move {
-            let begun = Instant::now();
             let reply = state.pusher.push(&stream, seq, data, SEGMENT).await;
-            lock(&state.sent).push(Sent { begun, reply });
+            lock(&state.replies).push(reply);
         });
         count.send_replace(seq + 1);
         while pushes.try_join_next().is_some() {}

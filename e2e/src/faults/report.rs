@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::SEGMENT;
-use super::live::{RENDITIONS, Sent};
-use crate::stream::{clip, look};
+use super::live::RENDITIONS;
+use crate::stream::{Reply, clip, look};
 
 /// The least that is waited for a segment beyond the fault-free time.
 const LEAST: Duration = Duration::from_secs(4);
@@ -21,10 +21,9 @@ pub struct Baseline {
 impl Baseline {
     /// Of segments that all came back whole; the first is left out, since connections
     /// are made for it.
-    pub fn of(sent: &[Sent]) -> Result<Self> {
+    pub fn of(replies: &[Reply]) -> Result<Self> {
         let mut times = Vec::new();
-        for one in sent {
-            let reply = &one.reply;
+        for reply in replies {
             ensure!(
                 reply.is_complete(RENDITIONS),
                 "segment {} without a fault: {} {:?}",
@@ -55,11 +54,11 @@ pub struct Cost {
 
 impl Cost {
     /// Judges the segments that were under way or sent after the fault.
-    pub async fn of(window: &[Sent], baseline: &Baseline) -> Result<Self> {
+    pub async fn of(window: &[Reply], baseline: &Baseline) -> Result<Self> {
         let limit = baseline.p99 + LEAST.max(SEGMENT * 2);
         let mut lost = Vec::new();
         let mut added = Duration::ZERO;
-        for Sent { reply, .. } in window {
+        for reply in window {
             added = added.max(reply.took.saturating_sub(baseline.p50));
             let why = if !reply.is_complete(RENDITIONS) {
                 let parts = reply.renditions.len();
@@ -82,7 +81,7 @@ impl Cost {
 }
 
 /// Why a complete reply is no use, if it is not.
-async fn undecodable(reply: &crate::stream::Reply) -> Result<Option<String>> {
+async fn undecodable(reply: &Reply) -> Result<Option<String>> {
     let folder = tempfile::tempdir()?;
     for rendition in &reply.renditions {
         let path = folder.path().join("rendition.ts");

@@ -145,6 +145,7 @@ pub struct Memory {
     /// Let go of by itself, a moment later.
     pub departed: Arc<Departed>,
 }
+
 impl Memory {
     fn forget(&self, component: Component, namespace: &str, name: &str, uid: Option<&str>) {
         let key = (component, namespace.to_owned(), name.to_owned());
@@ -246,6 +247,7 @@ mod tests {
         assert_eq!(left(Some("o/1")), None);
         assert_eq!(TranscoderPool::parting("a", "u", "/", None), None);
     }
+
     #[test]
     fn a_deleted_resource_leaves_nothing_behind() {
         let memory = Memory {
