@@ -6,6 +6,7 @@
 //!   from settings to SIGTERM
 //! * `budget`: how many bytes of segments a process holds at once
 //! * `body`, `fetch`: segments over the network, within that budget
+//! * `connection`: how long an accepted connection may do nothing
 //! * `segdata`, `engine_config`, `device`: the wire's and the settings' words in the
 //!   engine's terms, and back
 //! * `gateway`, `orchestrator`, `transcoder`: one module a role, each with `run`
@@ -15,6 +16,7 @@ pub mod all;
 pub mod body;
 pub mod budget;
 pub mod cli;
+mod connection;
 pub mod device;
 pub mod engine_config;
 pub mod fetch;

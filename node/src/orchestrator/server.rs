@@ -1,7 +1,8 @@
 //! The one listener of an orchestrator: TLS, HTTP/2 and HTTP/1.1, gRPC and the rest on
 //! the same port (go-livepeer `server/rpc.go`).
 //!
-//! Bounds are here: connections, time to shake hands, size of headers, idle time.
+//! Bounds are here: connections, time to shake hands and to begin, size of headers, idle
+//! time.
 //! HTTP/2 pings from our side find peers that are frozen or cut off.
 
 use std::convert::Infallible;
@@ -26,10 +27,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::connection::{self, USER_TIMEOUT};
+
 /// Connections at once. A gateway has a few, a transcoder has two.
 const MAX_CONNECTIONS: usize = 4096;
 /// A handshake that takes longer is no peer's.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the handshake to the first bytes of a request. A client may open a connection
+/// beside one that gets free first, and opens another when this one is gone.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Go's own default, `http.DefaultMaxHeaderBytes`: a payment may carry many tickets.
 const MAX_HEADER_BYTES: u32 = 1 << 20;
 /// What HTTP/2 lets through to be refused by us: above its own limit the library ends
@@ -115,7 +121,10 @@ impl Server {
 
 impl Service {
     async fn connection(self, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
-        if let Err(error) = stream.set_nodelay(true) {
+        let set = stream
+            .set_nodelay(true)
+            .and_then(|()| connection::user_timeout(&stream, USER_TIMEOUT));
+        if let Err(error) = set {
             tracing::debug!(%peer, %error, "connection gone");
             return;
         }
@@ -142,6 +151,7 @@ impl Service {
             }
         });
         let builder = builder(self.tasks);
+        let stream = connection::first_byte_within(stream, FIRST_BYTE_TIMEOUT);
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
