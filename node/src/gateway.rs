@@ -5,7 +5,8 @@
 //!
 //! `push` reads it (`path`, `config_header`, `token`, `body`), `check` looks into it,
 //! `streams` and `stream` say where it belongs, `segment` does the work: `attempts`
-//! asks one orchestrator after another (`select`, `session`, `submit`, `fault`),
+//! asks one orchestrator after another (`select`, `session`, `submit`, `rendition`,
+//! `fault`),
 //! `hls` publishes what came back, `multipart` sends it to the client.
 //!
 //! Not here: decoding of any kind, which is the engine's, and transcoding itself.
@@ -24,6 +25,7 @@ mod path;
 mod profiles;
 mod push;
 mod refusal;
+mod rendition;
 mod segment;
 mod segment_data;
 mod select;

@@ -58,6 +58,8 @@ pub(super) struct Attempts<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) job: &'a Job,
     pub(super) body: &'a Bytes,
+    /// The most bytes of each rendition.
+    pub(super) limits: &'a [u64],
     pub(super) timeout_multiplier: u32,
     /// Cancelled when nobody waits any more: no further attempt is made.
     pub(super) gone: &'a CancellationToken,
@@ -81,7 +83,7 @@ struct History {
 impl Attempts<'_> {
     /// The renditions in the order of the profiles.
     pub(super) async fn run(&self) -> Result<Vec<Bytes>, TranscodeError> {
-        let timeouts = Timeouts::of(self.duration(), self.timeout_multiplier);
+        let timeouts = Timeouts::of(self.job.duration(), self.timeout_multiplier);
         // a stalled first attempt leaves a whole one to the second
         let deadline = Instant::now() + timeouts.reply * 2;
         let mut history = History::default();
@@ -102,10 +104,6 @@ impl Attempts<'_> {
             }
         }
         result
-    }
-
-    fn duration(&self) -> Duration {
-        Duration::from_millis(self.job.duration_ms.into())
     }
 
     async fn work(
@@ -160,14 +158,14 @@ impl Attempts<'_> {
     ) -> Result<Vec<Bytes>, Fault> {
         let uri = orchestrator.uri();
         let info = self.session(orchestrator).await.map_err(judge_info)?;
-        let flight = self.sessions.started(uri, self.duration(), Instant::now());
+        let flight = self.sessions.started(uri, self.job.duration(), Instant::now());
         let result = Submission {
             http: self.orchestrators.http(),
             budget: self.budget,
             info: &info,
             segment: segment_data::build(self.job, info.auth_token.clone()),
             body: self.body.clone(),
-            renditions: self.job.profiles.len(),
+            limits: self.limits,
             timeouts,
         }
         .run()

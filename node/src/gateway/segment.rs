@@ -12,6 +12,7 @@ use super::App;
 use super::attempts::{Attempts, TranscodeError};
 use super::hls::timeline::Segment;
 use super::metrics::Outcome;
+use super::rendition;
 use super::segment_data::{self, Job};
 use super::stream::Stream;
 use super::streams::Entrance;
@@ -89,6 +90,12 @@ async fn transcode(
         slice: pushed.slice,
         reinit: pushed.reinit || changed,
     };
+    let plays = playlist_duration(pushed).max(job.duration());
+    let limits: Vec<u64> = stream
+        .profiles
+        .iter()
+        .map(|profile| rendition::most_bytes(profile, plays, pushed.data.len() as u64))
+        .collect();
     let attempts = Attempts {
         orchestrators: &app.orchestrators,
         sessions: &stream.sessions,
@@ -96,6 +103,7 @@ async fn transcode(
         metrics: &app.metrics,
         job: &job,
         body: &pushed.data,
+        limits: &limits,
         timeout_multiplier: stream.timeout_multiplier,
         gone: &pushed.gone,
     };

@@ -26,6 +26,13 @@ pub(super) struct Job {
     pub(super) reinit: bool,
 }
 
+impl Job {
+    /// As orchestrators are told it.
+    pub(super) fn duration(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.duration_ms.into())
+    }
+}
+
 /// The message for one orchestrator, whose token goes with it. Off-chain: no signature.
 pub(super) fn build(job: &Job, token: Option<net::AuthToken>) -> net::SegData {
     let profiles: Vec<net::VideoProfile> = job.profiles.iter().map(video_profile).collect();

@@ -12,6 +12,7 @@ use reqwest::{Client, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::orchestrators::chain;
+use super::rendition;
 use crate::budget::Budget;
 
 /// Largest reply to `/segment`: ten results and an `OrchestratorInfo` are a few
@@ -19,8 +20,6 @@ use crate::budget::Budget;
 const MAX_REPLY_BYTES: usize = 1 << 20;
 /// Largest error text that is read.
 const MAX_ERROR_BYTES: usize = 4096;
-/// The smallest rendition that can be one (go-livepeer `ZeroSegments`).
-const MIN_RENDITION_BYTES: usize = 25;
 /// Shortest time for renditions to be fetched in (go-livepeer: 4 s).
 const MIN_FETCH_TIME: Duration = Duration::from_secs(4);
 
@@ -89,7 +88,8 @@ pub(super) struct Submission<'a> {
     pub(super) info: &'a net::OrchestratorInfo,
     pub(super) segment: net::SegData,
     pub(super) body: Bytes,
-    pub(super) renditions: usize,
+    /// The most bytes of each rendition.
+    pub(super) limits: &'a [u64],
     pub(super) timeouts: Timeouts,
 }
 
@@ -103,8 +103,11 @@ impl Submission<'_> {
         let reply = timeout_at(reply_by, read_reply(response))
             .await
             .map_err(|_| SubmitError::ReplyTimeout(self.timeouts.reply))??;
-        let (urls, info) = parse_reply(reply, self.renditions)?;
-        let fetches = urls.iter().map(|url| fetch(self.http, self.budget, url));
+        let (urls, info) = parse_reply(reply, self.limits.len())?;
+        let fetches = urls
+            .iter()
+            .zip(self.limits)
+            .map(|(url, limit)| rendition::fetch(self.http, self.budget, url, *limit));
         let renditions = timeout(self.timeouts.fetch, futures::future::try_join_all(fetches))
             .await
             .map_err(|_| SubmitError::Rendition("timed out".to_owned()))??;
@@ -182,71 +185,12 @@ fn parse_reply(
     }
 }
 
-/// One rendition. It stays where it is for a while: a connection that breaks costs a
-/// second request, not the work.
-async fn fetch(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, SubmitError> {
-    match fetch_once(http, budget, url).await {
-        Err(SubmitError::Connection(reason)) => {
-            tracing::debug!(url, reason, "rendition is fetched again");
-            fetch_once(http, budget, url).await
-        }
-        result => result,
-    }
-}
-
-/// Takes the bytes from the budget before they are read.
-async fn fetch_once(http: &Client, budget: &Budget, url: &str) -> Result<Bytes, SubmitError> {
-    let failed = |error: &reqwest::Error| {
-        if error.is_builder() {
-            SubmitError::Rendition(format!("`{url}` is no address"))
-        } else {
-            SubmitError::Connection(chain(error))
-        }
-    };
-    let mut response = http.get(url).send().await.map_err(|error| failed(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(SubmitError::Rendition(response.status().to_string()));
-    }
-    let limit = headers::MAX_SEGMENT_BYTES;
-    let too_large = || SubmitError::Rendition(format!("more than {limit} bytes"));
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit {
-        return Err(too_large());
-    }
-    let mut held = budget.take(announced).ok_or(SubmitError::Budget)?;
-    let capacity = usize::try_from(announced).map_err(|_| too_large())?;
-    let mut body = Vec::with_capacity(capacity);
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        let needed = (body.len() + chunk.len()) as u64;
-        if needed > limit {
-            return Err(too_large());
-        }
-        if needed > held.bytes() {
-            // a vector doubles, so the budget does
-            let grown = needed.max(held.bytes() * 2).min(limit);
-            if !held.grow(grown - held.bytes()) {
-                return Err(SubmitError::Budget);
-            }
-            body.reserve_exact(usize::try_from(grown).map_err(|_| too_large())? - body.len());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if body.len() < MIN_RENDITION_BYTES {
-        return Err(SubmitError::Rendition(format!("only {} bytes", body.len())));
-    }
-    Ok(held.seal(body))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{SubmitError, Timeouts, fetch, parse_reply};
-    use crate::budget::Budget;
-    use crate::gateway::orchestrators::Orchestrators;
+    use super::{SubmitError, Timeouts, parse_reply};
     use livepeer_proto::net;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
 
     #[test]
     fn timeouts_are_those_of_the_wire() {
@@ -256,27 +200,6 @@ mod tests {
         let long = Timeouts::of(Duration::from_secs(10), 2);
         assert_eq!(long.headers, Duration::from_secs(10));
         assert_eq!(long.reply, Duration::from_secs(80));
-    }
-
-    #[tokio::test]
-    async fn a_rendition_whose_connection_breaks_is_fetched_again() {
-        const WHOLE: &str = "a rendition of more than twenty-five bytes";
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let serve = async {
-            for sent in [&WHOLE[..7], WHOLE] {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let asked = stream.read(&mut [0; 1024]).await.unwrap();
-                assert!(asked > 0);
-                let length = WHOLE.len();
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{sent}");
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        };
-        let orchestrators = Orchestrators::new().unwrap();
-        let budget = Budget::new(1 << 20);
-        let (fetched, ()) = tokio::join!(fetch(orchestrators.http(), &budget, &url), serve);
-        assert_eq!(fetched.unwrap(), WHOLE);
     }
 
     #[test]
