@@ -158,10 +158,13 @@ impl Attempts<'_> {
     ) -> Result<Vec<Bytes>, Fault> {
         let uri = orchestrator.uri();
         let info = self.session(orchestrator).await.map_err(judge_info)?;
-        let flight = self.sessions.started(uri, self.job.duration(), Instant::now());
+        let flight = self
+            .sessions
+            .started(uri, self.job.duration(), Instant::now());
         let result = Submission {
             http: self.orchestrators.http(),
             budget: self.budget,
+            uri,
             info: &info,
             segment: segment_data::build(self.job, info.auth_token.clone()),
             body: self.body.clone(),

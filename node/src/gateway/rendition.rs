@@ -1,8 +1,10 @@
-//! One rendition, from the orchestrator that made it: how large it may be, and its
-//! bytes.
+//! One rendition, from the orchestrator that made it: where it may lie, how large it
+//! may be, and its bytes.
 //!
-//! What an orchestrator announces is believed in nothing: the byte budget grows with
-//! what arrives, and who sends more than the profile can explain has failed.
+//! Of what an orchestrator says nothing is believed. An address that is not its own may
+//! be anything that this process can reach, and whatever answers there would be
+//! published. The byte budget grows with what arrives, not with what is announced, and
+//! who sends more than the profile can explain has failed.
 
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use livepeer_media::Profile;
 use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use reqwest::{Client, StatusCode};
+use url::Url;
 
 use super::orchestrators::chain;
 use super::submit::SubmitError;
@@ -44,17 +47,34 @@ pub(super) fn most_bytes(profile: &Profile, plays: Duration, source: u64) -> u64
         .min(MAX_SEGMENT_BYTES)
 }
 
+/// The address of a rendition, if it lies with the orchestrator at one of `homes`:
+/// same scheme, host and port. go-livepeer puts renditions under the service address
+/// that it also names as `transcoder`; a store of its own elsewhere is not followed.
+pub(super) fn address(url: &str, homes: [&str; 2]) -> Result<Url, SubmitError> {
+    let url =
+        Url::parse(url).map_err(|_| SubmitError::Rendition(format!("`{url}` is no address")))?;
+    let at_home = |home: &str| Url::parse(home).is_ok_and(|home| home.origin() == url.origin());
+    if homes.into_iter().any(at_home) {
+        Ok(url)
+    } else {
+        let origin = url.origin().ascii_serialization();
+        Err(SubmitError::Rendition(format!(
+            "`{origin}` is somebody else"
+        )))
+    }
+}
+
 /// Fetches one of at most `limit` bytes. It stays where it is for a while: a connection
 /// that breaks costs a second request, not the work.
 pub(super) async fn fetch(
     http: &Client,
     budget: &Budget,
-    url: &str,
+    url: &Url,
     limit: u64,
 ) -> Result<Bytes, SubmitError> {
     match fetch_once(http, budget, url, limit).await {
         Err(SubmitError::Connection(reason)) => {
-            tracing::debug!(url, reason, "rendition is fetched again");
+            tracing::debug!(%url, reason, "rendition is fetched again");
             fetch_once(http, budget, url, limit).await
         }
         result => result,
@@ -65,17 +85,11 @@ pub(super) async fn fetch(
 async fn fetch_once(
     http: &Client,
     budget: &Budget,
-    url: &str,
+    url: &Url,
     limit: u64,
 ) -> Result<Bytes, SubmitError> {
-    let failed = |error: &reqwest::Error| {
-        if error.is_builder() {
-            SubmitError::Rendition(format!("`{url}` is no address"))
-        } else {
-            SubmitError::Connection(chain(error))
-        }
-    };
-    let mut response = http.get(url).send().await.map_err(|error| failed(&error))?;
+    let failed = |error: reqwest::Error| SubmitError::Connection(chain(&error));
+    let mut response = http.get(url.clone()).send().await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         return Err(SubmitError::Rendition(response.status().to_string()));
     }
@@ -87,7 +101,7 @@ async fn fetch_once(
     }
     let mut held = budget.take(0).ok_or(SubmitError::Budget)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
         let needed = (body.len() + chunk.len()) as u64;
         if needed > limit {
             return Err(too_large());
@@ -118,7 +132,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::{MAX_SEGMENT_BYTES, fetch, most_bytes};
+    use super::{MAX_SEGMENT_BYTES, address, fetch, most_bytes};
     use crate::budget::Budget;
     use crate::gateway::orchestrators::Orchestrators;
     use crate::gateway::submit::SubmitError;
@@ -131,6 +145,7 @@ mod tests {
     async fn fetched(limit: u64, length: u64, sent: &[&str]) -> Result<Bytes, SubmitError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
+        let url = url.parse().unwrap();
         let serve = async {
             for sent in sent {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -163,6 +178,29 @@ mod tests {
     async fn bytes_that_are_only_announced_take_nothing_from_the_budget() {
         let broken = fetched(BUDGET * 4, BUDGET * 2, &[WHOLE, WHOLE]).await;
         assert!(matches!(broken, Err(SubmitError::Connection(_))));
+    }
+
+    #[test]
+    fn renditions_are_fetched_from_their_orchestrator_and_from_nobody_else() {
+        let homes = ["https://o.example:8935", "https://10.0.0.1:8935"];
+        let allowed = |url: &str| address(url, homes).is_ok();
+        assert!(allowed(
+            "https://o.example:8935/stream/s/P240p30fps16x9/0.ts"
+        ));
+        assert!(allowed(
+            "https://10.0.0.1:8935/stream/s/P240p30fps16x9/0.ts"
+        ));
+        for url in [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://o.example:8935/0.ts",
+            "https://o.example/0.ts",
+            "https://o.example:8935@10.0.0.2:8935/0.ts",
+            "file:///etc/passwd",
+            "/stream/s/0.ts",
+            "",
+        ] {
+            assert!(!allowed(url), "{url}");
+        }
     }
 
     #[test]

@@ -185,7 +185,10 @@ impl Sessions {
             let took = now.saturating_duration_since(done.started);
             session.score = Some(score(took, done.duration));
             session.draining = draining;
-            if let Some(info) = info.filter(|info| same_session(info, &session.info)) {
+            if let Some(mut info) = info.filter(|info| same_session(info, &session.info)) {
+                // where segments go was settled before the first, with the address that
+                // was asked; a reply sends them nowhere else
+                info.transcoder.clone_from(&session.info.transcoder);
                 session.info = Arc::new(info);
             }
         });
@@ -309,7 +312,7 @@ fn same_session(new: &net::OrchestratorInfo, old: &net::OrchestratorInfo) -> boo
         let token = info.auth_token.as_ref();
         token.map(|token| token.session_id.clone())
     };
-    id(new).is_some() && id(new) == id(old) && !new.transcoder.is_empty()
+    id(new).is_some() && id(new) == id(old)
 }
 
 /// A session without a token cannot expire; the orchestrator refuses it if it minds.

@@ -85,6 +85,8 @@ pub(super) enum SubmitError {
 pub(super) struct Submission<'a> {
     pub(super) http: &'a Client,
     pub(super) budget: &'a Budget,
+    /// Where the settings have it.
+    pub(super) uri: &'a str,
     pub(super) info: &'a net::OrchestratorInfo,
     pub(super) segment: net::SegData,
     pub(super) body: Bytes,
@@ -104,6 +106,9 @@ impl Submission<'_> {
             .await
             .map_err(|_| SubmitError::ReplyTimeout(self.timeouts.reply))??;
         let (urls, info) = parse_reply(reply, self.limits.len())?;
+        let homes = [self.info.transcoder.as_str(), self.uri];
+        let urls = urls.iter().map(|url| rendition::address(url, homes));
+        let urls = urls.collect::<Result<Vec<_>, _>>()?;
         let fetches = urls
             .iter()
             .zip(self.limits)

@@ -68,6 +68,18 @@ fn a_token_that_lasts_longer_is_taken_for_the_same_session() {
 }
 
 #[test]
+fn a_reply_does_not_move_its_session_to_another_address() {
+    let (sessions, orchestrator) = (Sessions::default(), orchestrator());
+    let now = Instant::now();
+    sessions.put(&orchestrator, Arc::new(info(1800)), START);
+    let flight = sessions.started(URI, Duration::from_secs(2), now);
+    let mut moved = info(1800);
+    moved.transcoder = "http://169.254.169.254".into();
+    sessions.arrived(flight, Some(moved), false, now);
+    assert_eq!(sessions.get(URI, START).unwrap().info.transcoder, URI);
+}
+
+#[test]
 fn two_segments_that_begin_a_stream_share_one_session() {
     let (sessions, orchestrator) = (Sessions::default(), orchestrator());
     let first = sessions.put(&orchestrator, Arc::new(info(1800)), START);
