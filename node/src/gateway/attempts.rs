@@ -22,7 +22,7 @@ use super::orchestrators::{InfoError, Orchestrator, Orchestrators};
 use super::segment_data::{self, Job};
 use super::select::select;
 use super::session::Sessions;
-use super::submit::{Answer, Submission, SubmitError, Timeouts};
+use super::submit::{Answer, Ended, Submission, SubmitError, Timeouts};
 use crate::budget::Budget;
 
 /// Attempts at which an orchestrator did the work and failed (go-livepeer
@@ -161,7 +161,7 @@ impl Attempts<'_> {
         let flight = self
             .sessions
             .started(uri, self.job.duration(), Instant::now());
-        let result = Submission {
+        let Ended { result, draining } = Submission {
             http: self.orchestrators.http(),
             budget: self.budget,
             uri,
@@ -173,14 +173,12 @@ impl Attempts<'_> {
         }
         .run()
         .await;
+        if let Some(draining) = draining {
+            self.sessions.heard(uri, draining);
+        }
         match result {
-            Ok(Answer {
-                renditions,
-                info,
-                draining,
-            }) => {
-                let now = Instant::now();
-                self.sessions.arrived(flight, info, draining, now);
+            Ok(Answer { renditions, info }) => {
+                self.sessions.arrived(flight, info, Instant::now());
                 Ok(renditions)
             }
             Err(error) => {

@@ -170,7 +170,6 @@ impl Sessions {
         &self,
         flight: InFlight<'_>,
         info: Option<net::OrchestratorInfo>,
-        draining: bool,
         now: Instant,
     ) {
         self.with(|inner| {
@@ -184,12 +183,21 @@ impl Sessions {
             };
             let took = now.saturating_duration_since(done.started);
             session.score = Some(score(took, done.duration));
-            session.draining = draining;
             if let Some(mut info) = info.filter(|info| same_session(info, &session.info)) {
                 // where segments go was settled before the first, with the address that
                 // was asked; a reply sends them nowhere else
                 info.transcoder.clone_from(&session.info.transcoder);
                 session.info = Arc::new(info);
+            }
+        });
+    }
+
+    /// Whether the orchestrator there is about to stop, as its answer says: then a
+    /// stream with a choice goes elsewhere.
+    pub(super) fn heard(&self, uri: &str, draining: bool) {
+        self.with(|inner| {
+            if let Some(session) = inner.sessions.get_mut(uri) {
+                session.draining = draining;
             }
         });
     }

@@ -53,8 +53,15 @@ pub(super) struct Answer {
     pub(super) renditions: Vec<Bytes>,
     /// Fresh facts about the orchestrator, same session.
     pub(super) info: Option<net::OrchestratorInfo>,
-    /// It asked for the stream to go elsewhere.
-    pub(super) draining: bool,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) result: Result<Answer, SubmitError>,
+    /// Whether the orchestrator asked for the stream to go elsewhere; `None` without an
+    /// answer.
+    pub(super) draining: Option<bool>,
 }
 
 /// Why nothing usable came back.
@@ -97,10 +104,23 @@ pub(super) struct Submission<'a> {
 
 impl Submission<'_> {
     /// Sends it and brings every rendition back, or none.
-    pub(super) async fn run(self) -> Result<Answer, SubmitError> {
+    pub(super) async fn run(self) -> Ended {
         let started = Instant::now();
-        let response = self.post().await?;
-        let draining = response.headers().contains_key(headers::DRAINING);
+        match self.post().await {
+            Ok(response) => Ended {
+                draining: Some(response.headers().contains_key(headers::DRAINING)),
+                result: self.follow(response, started).await,
+            },
+            Err(error) => Ended {
+                draining: None,
+                result: Err(error),
+            },
+        }
+    }
+
+    /// From the head of the response to the renditions.
+    async fn follow(&self, response: Response, started: Instant) -> Result<Answer, SubmitError> {
+        let response = self.accepted(response).await?;
         let reply_by = started + self.timeouts.reply;
         let reply = timeout_at(reply_by, read_reply(response))
             .await
@@ -116,11 +136,7 @@ impl Submission<'_> {
         let renditions = timeout(self.timeouts.fetch, futures::future::try_join_all(fetches))
             .await
             .map_err(|_| SubmitError::Rendition("timed out".to_owned()))??;
-        Ok(Answer {
-            renditions,
-            info,
-            draining,
-        })
+        Ok(Answer { renditions, info })
     }
 
     async fn post(&self) -> Result<Response, SubmitError> {
@@ -132,10 +148,13 @@ impl Submission<'_> {
             .header(headers::PAYMENT, "")
             .header(reqwest::header::CONTENT_TYPE, headers::VIDEO_MPEG_TS)
             .body(self.body.clone());
-        let response = timeout(self.timeouts.headers, request.send())
+        timeout(self.timeouts.headers, request.send())
             .await
             .map_err(|_| SubmitError::HeaderTimeout(self.timeouts.headers))?
-            .map_err(|error| SubmitError::Connection(chain(&error)))?;
+            .map_err(|error| SubmitError::Connection(chain(&error)))
+    }
+
+    async fn accepted(&self, response: Response) -> Result<Response, SubmitError> {
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -194,8 +213,14 @@ fn parse_reply(
 mod tests {
     use std::time::Duration;
 
-    use super::{SubmitError, Timeouts, parse_reply};
-    use livepeer_proto::net;
+    use bytes::Bytes;
+    use livepeer_proto::{headers, net};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::{Submission, SubmitError, Timeouts, parse_reply};
+    use crate::budget::Budget;
+    use crate::gateway::orchestrators::Orchestrators;
 
     #[test]
     fn timeouts_are_those_of_the_wire() {
@@ -205,6 +230,39 @@ mod tests {
         let long = Timeouts::of(Duration::from_secs(10), 2);
         assert_eq!(long.headers, Duration::from_secs(10));
         assert_eq!(long.reply, Duration::from_secs(80));
+    }
+
+    #[tokio::test]
+    async fn an_orchestrator_that_drains_says_so_on_a_failure_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let refuse = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let name = headers::DRAINING;
+            let head = format!("HTTP/1.1 503 Busy\r\n{name}: 1\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+        };
+        let orchestrators = Orchestrators::new().unwrap();
+        let submission = Submission {
+            http: orchestrators.http(),
+            budget: &Budget::new(0),
+            uri: &uri,
+            info: &net::OrchestratorInfo {
+                transcoder: uri.clone(),
+                ..net::OrchestratorInfo::default()
+            },
+            segment: net::SegData::default(),
+            body: Bytes::new(),
+            limits: &[],
+            timeouts: Timeouts::of(Duration::from_secs(2), 1),
+        };
+        let (ended, ()) = tokio::join!(submission.run(), refuse);
+        assert_eq!(ended.draining, Some(true));
+        assert!(matches!(
+            ended.result,
+            Err(SubmitError::Status { status: 503, .. })
+        ));
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn a_token_that_lasts_longer_is_taken_for_the_same_session() {
         let mut renewed = info(1800);
         edit(renewed.auth_token.as_mut().unwrap());
         let flight = sessions.started(URI, Duration::from_secs(2), now);
-        sessions.arrived(flight, Some(renewed), false, now);
+        sessions.arrived(flight, Some(renewed), now);
         let kept = sessions.get(URI, START).unwrap();
         kept.info.auth_token.clone().unwrap().expiration
     };
@@ -75,7 +75,7 @@ fn a_reply_does_not_move_its_session_to_another_address() {
     let flight = sessions.started(URI, Duration::from_secs(2), now);
     let mut moved = info(1800);
     moved.transcoder = "http://169.254.169.254".into();
-    sessions.arrived(flight, Some(moved), false, now);
+    sessions.arrived(flight, Some(moved), now);
     assert_eq!(sessions.get(URI, START).unwrap().info.transcoder, URI);
 }
 
@@ -94,7 +94,7 @@ fn a_session_that_is_given_up_ends_when_its_last_segment_is_back() {
     sessions.put(&orchestrator, Arc::new(info(1800)), START);
     let flight = sessions.started(URI, Duration::from_secs(2), Instant::now());
     assert!(sessions.drain(|_| true).is_empty());
-    sessions.arrived(flight, None, false, Instant::now());
+    sessions.arrived(flight, None, Instant::now());
     assert_eq!(sessions.drain(|_| false).len(), 1);
 }
 
@@ -124,7 +124,7 @@ fn suspensions_double_up_to_a_bound_and_end_with_a_success() {
     assert_eq!(penalty(now + SUSPENSION_LAST), 0);
     sessions.put(&orchestrator, Arc::new(info(1800)), START);
     let flight = sessions.started(URI, Duration::from_secs(2), now);
-    sessions.arrived(flight, None, false, now);
+    sessions.arrived(flight, None, now);
     assert_eq!(penalty(now), 0);
 }
 
@@ -138,7 +138,8 @@ fn a_segment_in_time_makes_its_session_the_preferred_one() {
     let busy = candidate(&sessions, &orchestrator, later);
     let expected = Some((Duration::from_secs(1), Duration::from_secs(2)));
     assert!(busy.last && busy.oldest_in_flight == expected);
-    sessions.arrived(flight, None, true, later);
+    sessions.heard(URI, true);
+    sessions.arrived(flight, None, later);
     let idle = candidate(&sessions, &orchestrator, later);
     assert!(idle.draining && idle.score == Some(0.5));
     assert_eq!(idle.oldest_in_flight, None);
