@@ -94,6 +94,8 @@ pub(crate) struct App {
     metrics: Metrics,
     token: IngestToken,
     tasks: TaskTracker,
+    /// Cancelled when streams are to go elsewhere.
+    draining: CancellationToken,
 }
 
 /// Runs the role until it is drained, with an engine of its own.
@@ -130,6 +132,7 @@ async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
         metrics: process.health.metrics(Metrics::register),
         token: IngestToken::new(settings.gateway.ingest_token_file.clone()),
         tasks: TaskTracker::new(),
+        draining: process.lifecycle.draining(),
     });
     report(&process, &app);
 

@@ -4,22 +4,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Version, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{any, get};
+use axum::{Extension, Router};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::{App, hls, page, push};
+use crate::connection::{self, USER_TIMEOUT};
 
 /// Connections at once: viewers and pushes. More wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
-/// Time for a request's head, and for the next request on an open connection: above
+/// Time for a connection's first bytes, for a request's head, and for the next request on an open connection: above
 /// the 60 s after which a stream counts as over, so that no push meets a connection
 /// that closes under it.
 const HEAD_TIME: Duration = Duration::from_secs(75);
@@ -33,10 +38,15 @@ const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// HTTP/2 pings find viewers and pushers that are gone.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
+/// Ends the connection of a request when all that is under way on it is answered.
+#[derive(Debug, Clone)]
+struct Leave(CancellationToken);
+
 /// Every route of the gateway.
 pub(super) fn routes(app: Arc<App>) -> Router {
+    let push = any(push::push).layer(from_fn_with_state(Arc::clone(&app), send_on));
     Router::new()
-        .route("/live/{*path}", any(push::push))
+        .route("/live/{*path}", push)
         .route("/stream/{file}", get(hls::routes::multivariant))
         .route("/stream/{manifest_id}/{file}", get(hls::routes::media))
         .route(
@@ -46,6 +56,29 @@ pub(super) fn routes(app: Arc<App>) -> Router {
         .route("/healthz", get(async || ()))
         .merge(page::routes())
         .with_state(app)
+}
+
+/// While the gateway drains, every reply to a push ends its connection, so that the
+/// stream's next segment goes to whomever the Service names by then. Kept open, the
+/// connection would lead here until it is cut off, and viewers elsewhere. A client that
+/// finds nobody else comes back here and is served.
+async fn send_on(
+    State(app): State<Arc<App>>,
+    Extension(Leave(leave)): Extension<Leave>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    if app.draining.is_cancelled() {
+        if version == Version::HTTP_2 {
+            leave.cancel();
+        } else {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+    }
+    response
 }
 
 /// Serves until `close`, lets requests in flight end, briefly, and cuts them off at
@@ -66,7 +99,7 @@ pub(super) async fn serve(
         .keep_alive_interval(PING_INTERVAL)
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let leaving = CancellationToken::new();
     let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
@@ -86,26 +119,51 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = http
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = graceful.watch(connection);
+        let connection = connection(http.clone(), stream, routes.clone(), leaving.child_token());
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "connection ended");
-            }
+            connection.await;
             drop(permit);
         });
     }
     drop(listener);
+    leaving.cancel();
     tokio::select! {
-        () = graceful.shutdown() => {}
+        () = async { while connections.join_next().await.is_some() {} } => {}
         () = tokio::time::sleep(CLOSE_GRACE) => {}
         () = stop.cancelled() => {}
     }
     connections.shutdown().await;
+}
+
+/// Serves one connection until it ends; after `leave` it takes no further request.
+async fn connection(
+    http: Builder<TokioExecutor>,
+    stream: TcpStream,
+    routes: Router,
+    leave: CancellationToken,
+) {
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| connection::user_timeout(&stream, USER_TIMEOUT));
+    if let Err(error) = set {
+        tracing::debug!(%error, "connection gone");
+        return;
+    }
+    let handle = Leave(leave.clone());
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(handle.clone());
+        routes.clone().oneshot(request)
+    });
+    let stream = connection::first_byte_within(stream, HEAD_TIME);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = leave.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "connection ended");
+    }
 }

@@ -1,8 +1,10 @@
 //! The end of a process that somebody could hold up.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, SystemTime};
 
+use crate::clips;
 use crate::node::{Node, free};
 
 #[test]
@@ -15,4 +17,53 @@ fn a_request_that_is_never_whole_does_not_hold_up_the_end() {
         stream
     });
     assert_eq!(gateway.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_keeps_its_connection_is_sent_elsewhere_while_its_segments_are_taken() {
+    let [nobody] = free();
+    let gateway = Node::gateway(&[nobody], "");
+    let segment = std::fs::read(clips::good()).unwrap();
+    let mut kept = TcpStream::connect(gateway.addr).unwrap();
+    let (status, goes_on) = push(&mut kept, &segment);
+    assert!(status == 200 && goes_on);
+
+    gateway.signal("TERM");
+    let deadline = SystemTime::now() + Duration::from_secs(20);
+    loop {
+        let (status, goes_on) = push(&mut kept, &segment);
+        assert_eq!(status, 200);
+        if !goes_on {
+            break;
+        }
+        assert!(SystemTime::now() < deadline, "the connection is kept");
+    }
+    assert_eq!(kept.read(&mut [0; 1]).unwrap(), 0, "it is closed");
+
+    // nobody else is there: who comes back is served
+    let mut new = TcpStream::connect(gateway.addr).unwrap();
+    let (status, goes_on) = push(&mut new, &segment);
+    assert!(status == 200 && !goes_on);
+    assert_eq!(gateway.terminate().code(), Some(0));
+}
+
+/// Pushes a segment of which nothing is to be made: the status, and whether the
+/// connection stays.
+fn push(stream: &mut TcpStream, segment: &[u8]) -> (u16, bool) {
+    let head = format!(
+        "PUT /live/a/0.ts HTTP/1.1\r\nHost: g\r\nContent-Length: {}\r\n\
+         Livepeer-Transcode-Configuration: {{\"profiles\":[]}}\r\n\r\n",
+        segment.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(segment).unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        reply.extend(byte);
+    }
+    let reply = String::from_utf8(reply).unwrap().to_lowercase();
+    let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, !reply.contains("\r\nconnection: close\r\n"))
 }
