@@ -18,7 +18,8 @@ use super::stream::Stream;
 use super::streams::Entrance;
 
 /// The share of the byte budget that segments kept for viewers may take, over all
-/// streams: a half, so that they never starve those in flight.
+/// streams: a half, so that they never starve those in flight. Live streams divide it
+/// evenly; streams that are over have what the live ones leave.
 const KEPT_SHARE: u64 = 2;
 
 /// A segment whose bytes are here and were looked at.
@@ -56,8 +57,10 @@ pub(super) async fn process(
             .cloned()
             .collect(),
     });
-    let share = app.budget.limit() / KEPT_SHARE / (app.streams.active().max(1) as u64);
+    let kept = app.budget.limit() / KEPT_SHARE;
+    let share = kept / (app.streams.active().max(1) as u64);
     stream.finish(key, segment, share, Instant::now());
+    app.streams.make_room(kept);
     account(&app, &stream, &pushed, &result, begun.elapsed());
     drop(entrance);
     result

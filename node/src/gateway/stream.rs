@@ -142,6 +142,11 @@ impl Stream {
         state.timeline.shrink_to(share);
     }
 
+    /// Bytes of the segments that it keeps.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state().timeline.bytes()
+    }
+
     /// How long nothing has come; zero while there is work.
     pub(super) fn idle(&self, now: Instant) -> Duration {
         let state = self.state();

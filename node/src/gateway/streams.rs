@@ -14,7 +14,8 @@ use super::stream::{Stream, StreamStart};
 const IDLE: Duration = Duration::from_secs(60);
 /// The same while the process is about to stop: two segments and a margin.
 const DRAIN_IDLE: Duration = Duration::from_secs(4);
-/// How long the playlists of every stream that is over stay, for viewers to reach its end.
+/// How long the playlists of every stream that is over stay, for viewers to reach its
+/// end, while there is room.
 const ENDED_KEPT: Duration = Duration::from_secs(60);
 /// So many of those that ended last stay longer, for a person to look at.
 const LAST_ENDED: usize = 4;
@@ -147,6 +148,29 @@ impl Streams {
         all
     }
 
+    /// Forgets streams that are over, the longest over first, until at most `bytes` are
+    /// kept in all; those that are live keep what they have.
+    pub(super) fn make_room(&self, bytes: u64) {
+        let now = Instant::now();
+        let mut inner = self.inner();
+        let mut kept = 0;
+        let mut over = Vec::new();
+        for (id, slot) in &inner.slots {
+            let Some(stream) = &slot.stream else { continue };
+            kept += stream.bytes();
+            if let Some(ago) = stream.ended_for(now) {
+                over.push((ago, id.clone(), stream.bytes()));
+            }
+        }
+        over.sort();
+        while kept > bytes
+            && let Some((_, id, freed)) = over.pop()
+        {
+            inner.forget(&id);
+            kept = kept.saturating_sub(freed);
+        }
+    }
+
     /// From now on no new stream is taken, and idle ones end sooner.
     pub(super) fn drain(&self) {
         self.inner().draining = true;
@@ -184,6 +208,16 @@ impl Streams {
 }
 
 impl Inner {
+    /// Forgets a stream, but not the pushes that may begin it anew.
+    fn forget(&mut self, manifest_id: &str) {
+        if let Some(slot) = self.slots.get_mut(manifest_id) {
+            slot.stream = None;
+            if slot.in_flight == 0 {
+                self.slots.remove(manifest_id);
+            }
+        }
+    }
+
     /// Forgets streams that have been over for a while, except those that ended last.
     fn forget_all_but_the_last(&mut self, now: Instant) {
         let mut over: Vec<(Duration, String)> = self
@@ -195,7 +229,7 @@ impl Inner {
         over.sort();
         for (ago, id) in over.into_iter().skip(LAST_ENDED) {
             if ago >= ENDED_KEPT {
-                self.slots.remove(&id);
+                self.forget(&id);
             }
         }
     }
@@ -211,7 +245,8 @@ mod tests {
     use std::time::Duration;
 
     use super::{ENDED_KEPT, Full, IDLE, LAST_ENDED, LAST_ENDED_KEPT, MAX_IN_FLIGHT, Streams};
-    use crate::gateway::stream::StreamStart;
+    use crate::gateway::hls::timeline::Segment;
+    use crate::gateway::stream::{Stream, StreamStart};
     use livepeer_media::Format;
     use tokio::time::{Instant, advance};
 
@@ -228,6 +263,18 @@ mod tests {
     fn open(streams: &Streams, manifest_id: &str) {
         let entrance = streams.enter(manifest_id, 10).unwrap();
         streams.open(&entrance, start(manifest_id));
+    }
+
+    fn publish(stream: &Stream, bytes: usize) {
+        let now = Instant::now();
+        let (key, _) = stream.begin(0, &[0; 32], None, now);
+        let segment = Segment {
+            hash: [0; 32],
+            changed: false,
+            duration: Duration::from_secs(2),
+            files: vec![bytes::Bytes::from(vec![0; bytes])],
+        };
+        stream.finish(key, Some(segment), u64::MAX, now);
     }
 
     // server/push_test.go: ShouldRemoveSessionAfterTimeout, ResetWatchdog
@@ -260,6 +307,26 @@ mod tests {
         streams.sweep(Instant::now());
         assert!(streams.get("0").is_none());
         assert!(streams.get("1").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_are_over_make_room_for_the_live_ones_oldest_first() {
+        let streams = Streams::default();
+        for id in ["live", "first", "last"] {
+            open(&streams, id);
+            publish(&streams.get(id).unwrap(), 100);
+        }
+        for id in ["first", "last"] {
+            streams.get(id).unwrap().end(Instant::now());
+            advance(Duration::from_secs(1)).await;
+        }
+        let kept = || ["live", "first", "last"].map(|id| streams.get(id).is_some());
+        streams.make_room(300);
+        assert_eq!(kept(), [true, true, true]);
+        streams.make_room(299);
+        assert_eq!(kept(), [true, false, true]);
+        streams.make_room(50);
+        assert_eq!(kept(), [true, false, false]);
     }
 
     #[tokio::test(start_paused = true)]
