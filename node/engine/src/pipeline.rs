@@ -20,7 +20,7 @@ use livepeer_ffmpeg::{CopiedStream, CudaDevice, Frame, Packet, Rational};
 use livepeer_media::message::{Counts, TranscodeWork};
 use livepeer_media::{JobError, Profile};
 
-use crate::plan::{self, Route};
+use crate::plan::Route;
 use crate::threads;
 
 pub(crate) use probe::probe;
@@ -190,7 +190,7 @@ fn finish(
     reason = "a rough measure of positive numbers"
 )]
 fn load(profile: &Profile, source: (u32, u32), source_rate: f64) -> u64 {
-    let (width, height) = plan::rendition_size(source, (profile.width, profile.height));
+    let (width, height) = livepeer_media::rendition_size(source, (profile.width, profile.height));
     let rate = if profile.fps > 0 {
         f64::from(profile.fps) / f64::from(profile.fps_den.max(1))
     } else {

@@ -1,18 +1,13 @@
 //! From a profile and a source to filters and encoder settings. Pure.
 //!
-//! The rules are lpms's (`ffmpeg/ffmpeg.go`), since gateways compare sizes, counts and names:
-//! the larger side of the profile goes to the larger side of the source; bit rate, maximum rate
-//! and rate buffer are one number; the first frame of a segment is a keyframe.
+//! The rules are lpms's (`ffmpeg/ffmpeg.go`), since gateways compare counts and names: bit rate,
+//! maximum rate and rate buffer are one number; the first frame of a segment is a keyframe. Of
+//! the size: `livepeer_media::size`.
 
 use std::time::Duration;
 
 use livepeer_ffmpeg::{EncoderSettings, Rational};
 use livepeer_media::{Gop, H264Profile, Profile};
-
-/// Smallest and largest width and height of H.264 renditions, from NVIDIA's encoders; lpms
-/// applies them to software too, so that any transcoder answers with the same size.
-const WIDTHS: (u32, u32) = (146, 4096);
-const HEIGHTS: (u32, u32) = (50, 4096);
 
 /// Frames between keyframes when the profile does not say: x264's default, here made explicit.
 const DEFAULT_GOP_FRAMES: u64 = 250;
@@ -20,33 +15,6 @@ const DEFAULT_GOP_FRAMES: u64 = 250;
 /// x264's "infinite": keyframes come where they are asked for and nowhere else, so that they
 /// are aligned across renditions. A scene cut then becomes an I frame that is no keyframe.
 const KEYINT_INFINITE: i32 = 1 << 30;
-
-/// Width and height of a rendition of a source of size `source`.
-pub(crate) fn rendition_size(source: (u32, u32), target: (u32, u32)) -> (u32, u32) {
-    let wanted = target
-        .0
-        .clamp(WIDTHS.0, WIDTHS.1)
-        .max(target.1.clamp(HEIGHTS.0, HEIGHTS.1))
-        & !1;
-    let landscape = source.0 >= source.1;
-    let (long, short, least) = if landscape {
-        (source.0, source.1, HEIGHTS.0)
-    } else {
-        (source.1, source.0, WIDTHS.0)
-    };
-    let mut size = (wanted, nearest_even(wanted, short, long));
-    if size.1 < least {
-        size = (nearest_even(least, long, short), least);
-    }
-    if landscape { size } else { (size.1, size.0) }
-}
-
-/// `value * numerator / denominator`, to the nearest even number.
-fn nearest_even(value: u32, numerator: u32, denominator: u32) -> u32 {
-    let halves = u64::from(value) * u64::from(numerator);
-    let denominator = u64::from(denominator.max(1)) * 2;
-    u32::try_from((halves + denominator / 2) / denominator * 2).unwrap_or(u32::MAX)
-}
 
 /// Where frames are and who encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,37 +163,6 @@ mod tests {
 
     fn profile() -> Profile {
         Profile::preset("P240p30fps16x9").unwrap()
-    }
-
-    #[test]
-    fn sizes_are_those_of_lpms_for_its_own_table() {
-        // lpms ffmpeg_test.go, TestTranscoder_Resolution: source, target, rendition.
-        let table = [
-            ((150, 200), (0, 250), (188, 250)),
-            ((200, 300), (0, 427), (284, 426)),
-            ((200, 300), (426, 0), (284, 426)),
-            ((123, 456), (0, 426), (146, 542)),
-            ((200, 300), (0, 428), (286, 428)),
-            ((400, 456), (0, 40), (146, 166)),
-            ((456, 123), (426, 0), (426, 114)),
-            ((456, 123), (0, 301), (300, 80)),
-            ((456, 400), (100, 0), (146, 128)),
-            ((500, 100), (0, 200), (250, 50)),
-            ((456, 120), (0, 400), (400, 106)),
-            ((123, 123), (426, 0), (426, 426)),
-        ];
-        for (source, target, expected) in table {
-            assert_eq!(
-                rendition_size(source, target),
-                expected,
-                "{source:?} to {target:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_portrait_source_turns_the_profile_round() {
-        assert_eq!(rendition_size((720, 1280), (640, 360)), (360, 640));
     }
 
     #[test]

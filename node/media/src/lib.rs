@@ -5,6 +5,7 @@
 //! linked by that program alone: this crate, and so every role, maps none of it.
 //!
 //! - [`profile`]: what is asked for; presets; the checks made before any work
+//! - [`size`]: how large a rendition of a source becomes
 //! - [`job`]: one segment in, renditions and counts out
 //! - [`error`]: failures, with the texts that go-livepeer peers match on
 //! - [`config`]: how an engine is set up, and what became of its device
@@ -17,9 +18,11 @@ pub mod error;
 pub mod job;
 pub mod message;
 pub mod profile;
+pub mod size;
 
 pub use config::{Device, DeviceStatus, EngineConfig};
 pub use engine::{Engine, EngineError};
 pub use error::JobError;
 pub use job::{AudioInfo, Clip, Probe, Rendition, TranscodeJob, Transcoded, VideoInfo};
 pub use profile::{Codec, Format, Gop, H264Profile, Profile};
+pub use size::rendition_size;

@@ -2,10 +2,8 @@
 //!
 //! * `timeline`: which segments are published, in which order, under which numbers
 //! * `playlist`: the text of multivariant and media playlists
-//! * `size`: how large a rendition becomes
 //! * `routes`: `/stream/...` over HTTP
 
 pub(super) mod playlist;
 pub(super) mod routes;
-pub(super) mod size;
 pub(super) mod timeline;

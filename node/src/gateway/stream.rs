@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use livepeer_media::{Format, Probe, Profile};
+use livepeer_media::{Format, Probe, Profile, rendition_size};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::check::{SourceFormat, source_format};
 use super::hls::playlist::{self, Variant};
-use super::hls::size::rendition_size;
 use super::hls::timeline::{Key, Segment, Timeline};
 use super::session::Sessions;
 
@@ -197,10 +196,7 @@ impl Stream {
             .map(|(index, profile)| Variant {
                 name: profile.name.clone(),
                 bandwidth: state.timeline.peak(index + 1).max(profile.bitrate.into()),
-                resolution: Some(rendition_size(
-                    size.unwrap_or_default(),
-                    (profile.width, profile.height),
-                )),
+                resolution: size.map(|size| rendition_size(size, (profile.width, profile.height))),
                 frame_rate: match profile.fps {
                     0 => state.fps,
                     fps => Some(f64::from(fps) / f64::from(profile.fps_den.max(1))),

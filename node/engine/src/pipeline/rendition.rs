@@ -157,7 +157,7 @@ impl<'a> Rendition<'a> {
             route,
             ..
         } = self.task;
-        let size = plan::rendition_size(
+        let size = livepeer_media::rendition_size(
             (frame.width(), frame.height()),
             (profile.width, profile.height),
         );
