@@ -212,10 +212,14 @@ impl Stream {
         let mut state = self.state();
         state.timeline.settle(now);
         let window = state.timeline.window()?;
+        // an encoder begins each with a keyframe; of the source it is only known that
+        // there is one somewhere
+        let independent = rendition != SOURCE;
         Some(playlist::media(
             &self.manifest_id,
             rendition,
             format,
+            independent,
             &window,
         ))
     }

@@ -45,9 +45,10 @@ pub(in crate::gateway) struct Window {
     pub(in crate::gateway) ended: bool,
 }
 
-/// The playlist of a stream's renditions, the source first.
+/// The playlist of a stream's renditions, the source first. That segments are
+/// independent cannot stand here: it would be said of the source as well.
 pub(in crate::gateway) fn multivariant(manifest_id: &str, variants: &[Variant]) -> String {
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     let stream = encode_path_part(manifest_id);
     for variant in variants {
         let Variant {
@@ -75,11 +76,13 @@ pub(in crate::gateway) fn multivariant(manifest_id: &str, variants: &[Variant]) 
     text
 }
 
-/// The playlist of one rendition.
+/// The playlist of one rendition. `independent`: each of its segments can be decoded
+/// without those before it.
 pub(in crate::gateway) fn media(
     manifest_id: &str,
     rendition: &str,
     format: Format,
+    independent: bool,
     window: &Window,
 ) -> String {
     let Window {
@@ -89,7 +92,10 @@ pub(in crate::gateway) fn media(
         target_seconds,
         ended,
     } = window;
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
+    if independent {
+        text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+    }
     push(
         &mut text,
         format_args!("#EXT-X-MEDIA-SEQUENCE:{media_sequence}\n"),
@@ -168,7 +174,7 @@ mod tests {
         ];
         assert_eq!(
             multivariant("my show", &variants),
-            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+            "#EXTM3U\n#EXT-X-VERSION:3\n\
              #EXT-X-STREAM-INF:PROGRAM-ID=0,BANDWIDTH=4100000,RESOLUTION=1280x720,FRAME-RATE=25.000\n\
              my%20show/source.m3u8\n\
              #EXT-X-STREAM-INF:PROGRAM-ID=0,BANDWIDTH=600000\n\
@@ -190,13 +196,15 @@ mod tests {
             target_seconds: 2,
             ended: true,
         };
-        assert_eq!(
-            media("hello", "source", Format::MpegTs, &window),
-            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-             #EXT-X-MEDIA-SEQUENCE:3\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n#EXT-X-TARGETDURATION:2\n\
+        let rest = "#EXT-X-MEDIA-SEQUENCE:3\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n\
+             #EXT-X-TARGETDURATION:2\n\
              #EXTINF:2.000,\n/stream/hello/source/7.ts\n\
              #EXT-X-DISCONTINUITY\n#EXTINF:1.960,\n/stream/hello/source/9.ts\n\
-             #EXT-X-ENDLIST\n"
-        );
+             #EXT-X-ENDLIST\n";
+        let text = |independent| media("hello", "source", Format::MpegTs, independent, &window);
+        let head = "#EXTM3U\n#EXT-X-VERSION:3\n";
+        assert_eq!(text(false), format!("{head}{rest}"));
+        let claim = "#EXT-X-INDEPENDENT-SEGMENTS\n";
+        assert_eq!(text(true), format!("{head}{claim}{rest}"));
     }
 }
