@@ -45,10 +45,8 @@ pub fn build(template: Option<&PodTemplate>, defaults: Defaults, gpu: Option<&Gp
     let chosen = chosen(template);
     let mut requests = chosen.requests;
     let mut limits = chosen.limits;
-    limits
-        .entry("memory".to_owned())
-        .or_insert_with(|| quantity(defaults.memory_limit));
-    let memory_limit = limits["memory"].clone();
+    let memory_limit = memory_limit(&requests, &limits, defaults);
+    limits.insert("memory".to_owned(), memory_limit.clone());
     requests.entry("memory".to_owned()).or_insert_with(|| {
         // a request above the limit would be refused
         let wanted = quantity(defaults.memory_request);
@@ -78,14 +76,28 @@ pub const GPU_CLAIM: &str = "gpu";
 /// Bytes that bodies in flight may take in a container with these resources.
 #[must_use]
 pub fn max_buffered_bytes(template: Option<&PodTemplate>, defaults: Defaults) -> u64 {
-    let limits = chosen(template).limits;
-    let limit = limits
-        .get("memory")
-        .cloned()
-        .unwrap_or_else(|| quantity(defaults.memory_limit));
+    let Resources { requests, limits } = chosen(template);
+    let limit = memory_limit(&requests, &limits, defaults);
     limit.bytes().map_or(DEFAULT_MAX_BUFFERED_BYTES, |bytes| {
         (bytes / BUFFERED_SHARE).min(DEFAULT_MAX_BUFFERED_BYTES)
     })
+}
+
+/// The one that was set; else the default, or the request where that is more: a limit
+/// below the request would be refused.
+fn memory_limit(
+    requests: &BTreeMap<String, Quantity>,
+    limits: &BTreeMap<String, Quantity>,
+    defaults: Defaults,
+) -> Quantity {
+    if let Some(limit) = limits.get("memory") {
+        return limit.clone();
+    }
+    let usual = quantity(defaults.memory_limit);
+    match requests.get("memory") {
+        Some(request) if request.bytes() > usual.bytes() => request.clone(),
+        Some(_) | None => usual,
+    }
 }
 
 fn chosen(template: Option<&PodTemplate>) -> Resources {
@@ -132,6 +144,16 @@ mod tests {
             build(Some(&template), RELAY, None),
             json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi", "cpu": "2"}})
         );
+    }
+
+    #[test]
+    fn a_request_above_the_default_limit_raises_it() {
+        let large = template(json!({"requests": {"memory": "8Gi"}}));
+        let resources = build(Some(&large), ENGINE, None);
+        assert_eq!(resources["requests"]["memory"], "8Gi");
+        assert_eq!(resources["limits"]["memory"], "8Gi");
+        let small = template(json!({"requests": {"memory": "1Gi"}}));
+        assert_eq!(build(Some(&small), ENGINE, None)["limits"]["memory"], "4Gi");
     }
 
     #[test]
