@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// The extended resource of NVIDIA's device plugin.
 pub const DEFAULT_RESOURCE: &str = "nvidia.com/gpu";
+/// What every extended resource of that plugin starts with.
+pub const NVIDIA: &str = "nvidia.com/";
 
 /// A GPU for each pod: either a number of units of an extended resource, or a
 /// ResourceClaimTemplate (DRA). The pod never falls back to the CPU: `GpuReady` says

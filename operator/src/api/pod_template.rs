@@ -24,8 +24,8 @@ pub struct PodTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pods tolerate. With `gpu`, the taint named like its resource is
-    /// tolerated without being listed.
+    /// Taints that the pods tolerate. With `gpu.count`, the taint named like its resource
+    /// is tolerated without being listed; for any of `nvidia.com/`, so is `nvidia.com/gpu`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::resources::{self, Defaults, GPU_CLAIM};
 use super::{Maker, Surroundings, settings};
-use crate::api::gpu::Gpu;
+use crate::api::gpu::{DEFAULT_RESOURCE, Gpu, NVIDIA};
 use crate::api::node::NodeSpec;
 use crate::api::pod_template::PodTemplate;
 use crate::apply::child::hash;
@@ -239,11 +239,20 @@ fn add_gpu(fields: &mut Map<String, Value>, gpu: Option<&Gpu>) {
         fields.insert("runtimeClassName".into(), json!(class));
     }
     if let Some((resource, _)) = gpu.resource() {
-        let toleration = json!({"key": resource, "operator": "Exists", "effect": "NoSchedule"});
-        fields.insert("tolerations".into(), json!([toleration]));
+        let tolerations: Vec<_> = taints(resource)
+            .map(|key| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}))
+            .collect();
+        fields.insert("tolerations".into(), json!(tolerations));
     }
     if let Some(template) = &gpu.claim_template_name {
         let claim = json!({"name": GPU_CLAIM, "resourceClaimTemplateName": template});
         fields.insert("resourceClaims".into(), json!([claim]));
     }
+}
+
+/// Keys of the taints that keep other pods off nodes with the resource: its own name, and
+/// for any of NVIDIA's the one that their nodes usually have, MIG or not.
+fn taints(resource: &str) -> impl Iterator<Item = &str> {
+    let usual = resource.starts_with(NVIDIA) && resource != DEFAULT_RESOURCE;
+    std::iter::once(resource).chain(usual.then_some(DEFAULT_RESOURCE))
 }

@@ -115,6 +115,23 @@ fn a_gpu_pool_tolerates_the_taint_of_its_resource_beside_the_persons_own() {
 }
 
 #[test]
+fn a_part_of_an_nvidia_card_also_tolerates_the_taint_of_whole_ones() {
+    let keys = |resource: &str| -> Vec<Value> {
+        let built = with_ref(json!({"gpu": {"resource": resource, "count": 1}}));
+        let pod = pod_spec(child(&built, ChildKind::Deployment, "")).clone();
+        let list = pod["tolerations"].as_array().unwrap();
+        assert!(list.iter().all(|one| one["effect"] == "NoSchedule"));
+        list.iter().map(|one| one["key"].clone()).collect()
+    };
+    assert_eq!(
+        keys("nvidia.com/mig-1g.10gb"),
+        ["nvidia.com/mig-1g.10gb", "nvidia.com/gpu"]
+    );
+    assert_eq!(keys("nvidia.com/gpu"), ["nvidia.com/gpu"]);
+    assert_eq!(keys("example.com/card"), ["example.com/card"]);
+}
+
+#[test]
 fn a_claim_template_gives_each_pod_a_claim() {
     let built = with_ref(json!({"gpu": {"claimTemplateName": "one-card"}}));
     check_all(&built);
