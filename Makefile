@@ -41,5 +41,7 @@ cluster-down: ## remove the local Kubernetes as if it had never been
 images: setup ## build the two images, and load them if the cluster is up
 	e2e/images.sh --sizes
 
-crds: ## write the generated CRDs again
-	cargo run --quiet --bin livepeer-operator -- crds
+crds: ## write the generated CRDs again, wherever they are
+	cargo run --quiet --bin livepeer-operator -- crds crds
+	cargo run --quiet --bin livepeer-operator -- crds config/crd
+	cargo run --quiet --bin livepeer-operator -- crds --helm charts/livepeer/templates/crds

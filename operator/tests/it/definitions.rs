@@ -16,25 +16,39 @@ pub(crate) fn repository() -> PathBuf {
         .to_owned()
 }
 
-fn assert_fresh(folder: &str, files: &[File], how: &str) {
+fn assert_fresh(folder: &str, files: &[File]) {
     for file in files {
         let path = repository().join(folder).join(file.name);
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(text == file.text, "{} is stale: {how}", path.display());
+        assert!(
+            text == file.text,
+            "{} is stale: run `make crds`",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn generated_files_are_fresh_everywhere() {
     let plain = plain().unwrap();
-    assert_fresh("crds", &plain, "run `livepeer-operator crds crds`");
-    assert_fresh(
-        "config/crd",
-        &plain,
-        "run `livepeer-operator crds config/crd`",
-    );
-    let how = "run `livepeer-operator crds --helm charts/livepeer/templates/crds`";
-    assert_fresh("charts/livepeer/templates/crds", &templates().unwrap(), how);
+    assert_fresh("crds", &plain);
+    assert_fresh("config/crd", &plain);
+    assert_fresh("charts/livepeer/templates/crds", &templates().unwrap());
+}
+
+#[test]
+fn make_crds_writes_every_folder_that_must_be_fresh() {
+    let makefile = std::fs::read_to_string(repository().join("Makefile")).unwrap();
+    for arguments in [
+        "crds crds",
+        "crds config/crd",
+        "crds --helm charts/livepeer/templates/crds",
+    ] {
+        assert!(
+            makefile.contains(&format!("-- {arguments}\n")),
+            "{arguments}"
+        );
+    }
 }
 
 /// Calls `check` with every schema below `schema` and its path.
