@@ -109,11 +109,12 @@ impl Transcoders {
 
     /// Ends the streams of those whose credential is no longer accepted.
     pub(crate) fn drop_revoked(&self) {
+        let now = Instant::now();
         let revoked: Vec<MemberId> = self.with(|inner| {
             inner
                 .registry
                 .handles()
-                .filter(|(_, handle)| !self.credentials.accepts(&handle.secret))
+                .filter(|(_, handle)| !self.credentials.accepts(&handle.secret, now))
                 .map(|(id, _)| id)
                 .collect()
         });

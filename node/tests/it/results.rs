@@ -34,6 +34,30 @@ async fn a_wrong_credential_is_refused_counted_and_not_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_credential_still_brings_the_segment_that_was_under_way() {
+    let orchestrator = Node::orchestrator("max_sessions = 1");
+    let gateway = Gateway::at(orchestrator.addr).await;
+    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
+        .await
+        .unwrap();
+    let segment = encode(&gateway.segment());
+    let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT).send();
+    let work = async {
+        let task = transcoder.task().await.task_id;
+        std::fs::write(orchestrator.file("credentials/pool"), "another").unwrap();
+        while Transcoder::register(orchestrator.addr, SECRET)
+            .await
+            .is_ok()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        transcoder.deliver(task).await;
+    };
+    let (response, ()) = tokio::join!(post, work);
+    assert_eq!(renditions(response.unwrap()).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_nobody_waits_for_is_taken_dropped_and_counted() {
     let orchestrator = Node::orchestrator("max_sessions = 1");
     let gateway = Gateway::at(orchestrator.addr).await;

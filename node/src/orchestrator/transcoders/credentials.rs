@@ -1,8 +1,10 @@
 //! Secrets that transcoders may show: one file each in a folder, named after whose it is.
 //!
 //! A mounted Secret changes by swapping a symbolic link, so the folder is looked at
-//! again and again; a secret that is gone from it is gone from here. Secrets are kept
-//! hashed and compared in constant time.
+//! again and again; a secret that is gone from it is gone from here. One that another
+//! replaced stays a moment for those who work with it: both sides read the new one at
+//! their own time, and segments are on their way. Secrets are kept hashed and compared in
+//! constant time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often the folder is looked at: a raised epoch or a deleted pool must bite
@@ -19,6 +22,12 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MAX_SECRET_BYTES: u64 = 4096;
 /// Most secrets: one a pool. Beyond it the rest is ignored, and said so.
 const MAX_SECRETS: usize = 1024;
+
+/// Whoever registered with a secret that was replaced stays this long: until then its own
+/// side has read the new one, and it is back at once.
+const STREAM_GRACE: Duration = Duration::from_secs(3);
+/// Results are taken with it this long: a live segment's time after the stream ended.
+const RESULT_GRACE: Duration = Duration::from_secs(6);
 
 /// SHA-256 of a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,16 +47,43 @@ pub(crate) fn hash(secret: &[u8]) -> Hashed {
 /// The accepted secrets; cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Credentials {
-    /// By owner.
-    accepted: Arc<RwLock<BTreeMap<String, Hashed>>>,
+    known: Arc<RwLock<Known>>,
     folder: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By owner.
+    accepted: BTreeMap<String, Hashed>,
+    /// Owner, secret, and when another was read in its place.
+    replaced: Vec<(String, Hashed, Instant)>,
+}
+
+impl Known {
+    /// Takes what was read now; true when something changed.
+    fn read(&mut self, read: BTreeMap<String, Hashed>, now: Instant) -> bool {
+        self.replaced.retain(|(.., at)| *at + RESULT_GRACE > now);
+        if self.accepted == read {
+            return false;
+        }
+        for (owner, old) in &self.accepted {
+            let replaced = read.get(owner).is_some_and(|new| new != old);
+            if replaced && self.replaced.len() < MAX_SECRETS {
+                self.replaced.push((owner.clone(), *old, now));
+            }
+        }
+        // an owner that is gone was revoked
+        self.replaced.retain(|(owner, ..)| read.contains_key(owner));
+        self.accepted = read;
+        true
+    }
 }
 
 impl Credentials {
     /// Those in `folder`, read once now.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         let credentials = Self {
-            accepted: Arc::default(),
+            known: Arc::default(),
             folder: Some(folder.to_owned()),
         };
         credentials.reload();
@@ -57,8 +93,12 @@ impl Credentials {
     /// One, given directly: roles of the same process.
     pub(crate) fn single(owner: &str, secret: &str) -> Self {
         let accepted = BTreeMap::from([(owner.to_owned(), hash(secret.as_bytes()))]);
+        let known = Known {
+            accepted,
+            replaced: Vec::new(),
+        };
         Self {
-            accepted: Arc::new(RwLock::new(accepted)),
+            known: Arc::new(RwLock::new(known)),
             folder: None,
         }
     }
@@ -66,9 +106,9 @@ impl Credentials {
     /// Whose secret this is. Looks at all of them, whichever matches.
     pub(crate) fn owner(&self, secret: &[u8]) -> Option<(String, Hashed)> {
         let shown = hash(secret);
-        let accepted = self.accepted.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let mut found = None;
-        for (owner, secret) in accepted.iter() {
+        for (owner, secret) in &known.accepted {
             if same(secret, &shown) {
                 found = Some(owner.clone());
             }
@@ -76,13 +116,35 @@ impl Credentials {
         found.map(|owner| (owner, shown))
     }
 
-    /// Whether a secret shown earlier is still good.
-    pub(crate) fn accepts(&self, shown: &Hashed) -> bool {
-        let accepted = self.accepted.read().unwrap_or_else(PoisonError::into_inner);
-        accepted.values().any(|secret| same(secret, shown))
+    /// Whose secret a result shows: also one that was replaced a moment ago.
+    pub(crate) fn owner_of_result(&self, secret: &[u8], now: Instant) -> Option<String> {
+        if let Some((owner, _)) = self.owner(secret) {
+            return Some(owner);
+        }
+        let shown = hash(secret);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        for (owner, secret, at) in &known.replaced {
+            if same(secret, &shown) && now < *at + RESULT_GRACE {
+                found = Some(owner.clone());
+            }
+        }
+        found
     }
 
-    /// Follows the folder until `stop`; calls `changed` after each change.
+    /// Whether one who registered with this secret may stay.
+    pub(crate) fn accepts(&self, shown: &Hashed, now: Instant) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let replaced = known.replaced.iter();
+        let accepted = known.accepted.values().any(|secret| same(secret, shown));
+        let stays = |(_, secret, at): &(String, Hashed, Instant)| {
+            same(secret, shown) && now < *at + STREAM_GRACE
+        };
+        accepted || replaced.into_iter().any(stays)
+    }
+
+    /// Follows the folder until `stop`; calls `changed` after each change, and while one
+    /// is new.
     pub(crate) async fn follow(&self, stop: CancellationToken, changed: impl Fn()) {
         if self.folder.is_none() {
             return;
@@ -101,7 +163,7 @@ impl Credentials {
         }
     }
 
-    /// Reads the folder; true when something changed.
+    /// Reads the folder; true when something changed, or has yet to end.
     fn reload(&self) -> bool {
         let Some(folder) = &self.folder else {
             return false;
@@ -113,16 +175,14 @@ impl Credentials {
                 return false;
             }
         };
-        let mut accepted = self
-            .accepted
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *accepted == read {
-            return false;
+        let count = read.len();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let ending = !known.replaced.is_empty();
+        let changed = known.read(read, Instant::now());
+        if changed {
+            tracing::info!(count, "credentials of transcoders read");
         }
-        tracing::info!(count = read.len(), "credentials of transcoders read");
-        *accepted = read;
-        true
+        changed || ending
     }
 }
 
@@ -172,7 +232,8 @@ fn read_secret(path: &Path) -> std::io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Credentials;
+    use super::{Credentials, RESULT_GRACE, STREAM_GRACE};
+    use tokio::time::Instant;
 
     #[test]
     fn each_file_is_a_credential_named_after_its_owner() {
@@ -190,19 +251,27 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_secret_revokes_the_old_one() {
+    fn a_secret_that_goes_is_refused_at_once_and_one_that_is_replaced_after_a_moment() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cpu");
         std::fs::write(&file, "old").unwrap();
         let credentials = Credentials::in_folder(folder.path());
         let (_, shown) = credentials.owner(b"old").unwrap();
         std::fs::write(&file, "new").unwrap();
-        assert!(credentials.reload() && !credentials.reload());
-        assert!(!credentials.accepts(&shown));
+        let before = Instant::now();
+        assert!(credentials.reload());
+        let after = Instant::now();
         assert!(credentials.owner(b"new").is_some());
+        assert!(credentials.owner(b"old").is_none());
+        assert!(credentials.accepts(&shown, before));
+        assert!(!credentials.accepts(&shown, after + STREAM_GRACE));
+        let result = |at| credentials.owner_of_result(b"old", at);
+        assert_eq!(result(before + STREAM_GRACE).as_deref(), Some("cpu"));
+        assert_eq!(result(after + RESULT_GRACE), None);
         std::fs::remove_file(&file).unwrap();
         assert!(credentials.reload());
         assert!(credentials.owner(b"new").is_none());
+        assert_eq!(result(before), None);
     }
 
     #[test]

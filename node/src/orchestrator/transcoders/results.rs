@@ -15,6 +15,7 @@ use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use livepeer_proto::headers;
 use multer::{Constraints, Multipart, SizeLimit};
+use tokio::time::Instant;
 
 use super::Transcoders;
 use super::plan::TaskId;
@@ -46,9 +47,11 @@ fn authorize(transcoders: &Transcoders, request: &Request) -> Result<String, Ref
     let secret = headers
         .get(headers::CREDENTIALS)
         .map_or(&b""[..], http::HeaderValue::as_bytes);
-    let owner = transcoders.credentials.owner(secret);
+    let owner = transcoders
+        .credentials
+        .owner_of_result(secret, Instant::now());
     match owner {
-        Some((owner, _)) if protocol == Some(headers::TRANSCODER_PROTOCOL.as_bytes()) => Ok(owner),
+        Some(owner) if protocol == Some(headers::TRANSCODER_PROTOCOL.as_bytes()) => Ok(owner),
         Some(_) | None => {
             let address = request
                 .extensions()
