@@ -62,8 +62,9 @@ use token::IngestToken;
 
 /// How often idle streams and left orchestrators are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
-/// Workers that only probe: looking at a segment takes milliseconds.
-const PROBE_WORKERS: u32 = 1;
+/// Workers that only probe: looking at a segment takes milliseconds, but one that hangs
+/// takes its worker for seconds.
+const PROBE_WORKERS: u32 = 2;
 /// The component in `/readyz`.
 const INGEST: &str = "ingest";
 

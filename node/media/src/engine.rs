@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -86,6 +86,17 @@ struct Shared {
     quarantine: Mutex<Quarantine>,
     /// Process ids of the workers that live now.
     pids: Mutex<BTreeSet<u32>>,
+}
+
+/// Work for any worker.
+struct Call<'a> {
+    work: Work,
+    source: Option<Bytes>,
+    deadline: Instant,
+    /// Quarantined when it kills workers again and again.
+    stream: &'a str,
+    /// For a place in the queue, rather than being refused.
+    waits: bool,
 }
 
 impl Engine {
@@ -164,7 +175,6 @@ impl Engine {
         let deadline = Instant::now() + job.deadline;
         lock(&self.shared.quarantine).check(&job.stream, Instant::now())?;
         let started = Instant::now();
-        let source = SealedSource::new(job.source).await?;
         let work = Work::Transcode(TranscodeWork {
             profiles: job.profiles,
             metadata: job.metadata,
@@ -172,7 +182,14 @@ impl Engine {
             threads: 0,
             cpu_seconds: 0,
         });
-        let finished = self.run(work, Some(source), deadline, &job.stream).await?;
+        let call = Call {
+            work,
+            source: Some(job.source),
+            deadline,
+            stream: &job.stream,
+            waits: false,
+        };
+        let finished = self.run(call).await?;
         lock(&self.shared.capacity).record(
             job.duration,
             started.elapsed(),
@@ -184,11 +201,19 @@ impl Engine {
         }
     }
 
-    /// Tells what a segment holds.
-    pub async fn probe(&self, source: Bytes) -> Result<Probe, JobError> {
+    /// Tells what a segment of `stream` holds. It waits for a worker as long as the caller
+    /// does: a probe takes milliseconds, and so do those before it.
+    pub async fn probe(&self, source: Bytes, stream: &str) -> Result<Probe, JobError> {
         let deadline = Instant::now() + SHORT_DEADLINE;
-        let source = SealedSource::new(source).await?;
-        let finished = self.run(Work::Probe, Some(source), deadline, "").await?;
+        lock(&self.shared.quarantine).check(stream, Instant::now())?;
+        let call = Call {
+            work: Work::Probe,
+            source: Some(source),
+            deadline,
+            stream,
+            waits: true,
+        };
+        let finished = self.run(call).await?;
         match finished.outcome {
             Outcome::Probed(probe) => Ok(probe),
             Outcome::Transcoded(_) | Outcome::SandboxChecked(_) => Err(unexpected()),
@@ -198,7 +223,14 @@ impl Engine {
     /// Lets a worker try what its sandbox must refuse, and tells what happened.
     pub async fn check_sandbox(&self) -> Result<Vec<SandboxAttempt>, JobError> {
         let deadline = Instant::now() + SHORT_DEADLINE;
-        let finished = self.run(Work::CheckSandbox, None, deadline, "").await?;
+        let call = Call {
+            work: Work::CheckSandbox,
+            source: None,
+            deadline,
+            stream: "",
+            waits: false,
+        };
+        let finished = self.run(call).await?;
         match finished.outcome {
             Outcome::SandboxChecked(attempts) => Ok(attempts),
             Outcome::Transcoded(_) | Outcome::Probed(_) => Err(unexpected()),
@@ -206,32 +238,30 @@ impl Engine {
     }
 
     /// Runs work, twice if the first worker dies of it.
-    async fn run(
-        &self,
-        work: Work,
-        source: Option<SealedSource>,
-        deadline: Instant,
-        stream: &str,
-    ) -> Result<Finished, JobError> {
+    async fn run(&self, call: Call<'_>) -> Result<Finished, JobError> {
+        let Call {
+            work,
+            mut source,
+            deadline,
+            stream,
+            waits,
+        } = call;
+        let mut sealed = None;
         let mut last = JobError::new(Kind::WorkerDied, "the worker died");
         for number in 1..=ATTEMPTS {
+            let place = self.place(deadline, waits).await?;
+            // who waits for a place holds no second copy of its segment yet
+            if let Some(source) = source.take() {
+                sealed = Some(SealedSource::new(source).await?);
+            }
             let (reply, ended) = oneshot::channel();
-            let attempt = Attempt {
+            place.send(Attempt {
                 id: self.shared.attempts.fetch_add(1, Ordering::Relaxed),
                 work: work.clone(),
-                source: source.clone(),
+                source: sealed.clone(),
                 deadline,
                 reply,
-            };
-            self.shared
-                .queue
-                .try_send(attempt)
-                .map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => {
-                        JobError::new(Kind::Busy, "TranscoderBusy")
-                    }
-                    mpsc::error::TrySendError::Closed(_) => JobError::stopped(),
-                })?;
+            });
             match ended.await.unwrap_or(Ended::Stopped) {
                 Ended::Finished(finished) => return Ok(finished),
                 Ended::Failed(error) => return Err(error),
@@ -246,6 +276,26 @@ impl Engine {
             }
         }
         Err(last)
+    }
+
+    /// A place in the queue.
+    async fn place(
+        &self,
+        deadline: Instant,
+        waits: bool,
+    ) -> Result<mpsc::Permit<'_, Attempt>, JobError> {
+        let queue = &self.shared.queue;
+        match queue.try_reserve() {
+            Ok(place) => Ok(place),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(JobError::stopped()),
+            Err(mpsc::error::TrySendError::Full(())) if waits => {
+                match timeout_at(deadline, queue.reserve()).await {
+                    Ok(place) => place.map_err(|_| JobError::stopped()),
+                    Err(_) => Err(busy()),
+                }
+            }
+            Err(mpsc::error::TrySendError::Full(())) => Err(busy()),
+        }
     }
 
     /// Sessions at once; 0 while the device is unusable.
@@ -282,6 +332,10 @@ fn spawn_error(config: &EngineConfig, source: std::io::Error) -> EngineError {
         program: config.program.display().to_string(),
         source,
     }
+}
+
+fn busy() -> JobError {
+    JobError::new(Kind::Busy, "TranscoderBusy")
 }
 
 fn unexpected() -> JobError {

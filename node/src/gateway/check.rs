@@ -3,7 +3,8 @@
 //! given, and nobody is bothered or blamed.
 //!
 //! The looking is done by a worker process of the engine: hostile bytes never meet a
-//! demuxer in this one. When no worker is free the segment goes on unseen, since the
+//! demuxer in this one. A stream that kills workers is refused, so that the others have
+//! theirs. When no worker gets free in time the segment goes on unseen, since the
 //! orchestrator looks too.
 
 use std::time::Duration;
@@ -12,7 +13,8 @@ use bytes::Bytes;
 use livepeer_media::error::Kind;
 use livepeer_media::{Engine, JobError, Probe};
 
-/// Longest time that a look may take; reading headers takes milliseconds.
+/// Longest time that a look may take, with the wait for a worker; reading headers takes
+/// milliseconds.
 const PROBE_TIME: Duration = Duration::from_secs(5);
 
 /// The segment cannot be transcoded anywhere: 422 with this text.
@@ -30,9 +32,13 @@ pub(super) struct SourceFormat {
     audio: Option<String>,
 }
 
-/// Probes `source`. `None`: nobody could look.
-pub(super) async fn check(engine: &Engine, source: Bytes) -> Result<Option<Probe>, Untranscodable> {
-    match tokio::time::timeout(PROBE_TIME, engine.probe(source)).await {
+/// Probes a segment of a stream. `None`: nobody could look.
+pub(super) async fn check(
+    engine: &Engine,
+    manifest_id: &str,
+    source: Bytes,
+) -> Result<Option<Probe>, Untranscodable> {
+    match tokio::time::timeout(PROBE_TIME, engine.probe(source, manifest_id)).await {
         Ok(Ok(probe)) => {
             judge(&probe)?;
             Ok(Some(probe))

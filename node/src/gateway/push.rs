@@ -195,7 +195,7 @@ async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Re
     let profiles = wanted_profiles(app, &head)?;
 
     let probing = tokio::time::Instant::now();
-    let probe = check::check(&app.engine, read.data.clone())
+    let probe = check::check(&app.engine, &head.path.manifest_id, read.data.clone())
         .await
         .map_err(|error| {
             app.metrics.ended(Outcome::Refused);

@@ -111,11 +111,35 @@ async fn a_stream_whose_workers_crash_three_times_is_quarantined() {
             .is_input_fault()
     );
     assert!(started.elapsed() < Duration::from_millis(100));
+    let key = long_job().stream;
+    let probed = engine.probe(clips::plain().into(), &key).await;
+    assert!(probed.unwrap_err().is_input_fault());
     let other = TranscodeJob {
         stream: "another".to_owned(),
         ..job(&clips::plain(), vec![small()])
     };
     engine.transcode(other).await.unwrap();
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_wait_for_a_worker_and_transcodes_are_refused() {
+    let engine = engine_with(|config| config.workers = Some(1)).await;
+    let source = bytes::Bytes::from(clips::plain());
+    let (mut probes, mut jobs) = (JoinSet::new(), JoinSet::new());
+    for _ in 0..40 {
+        let (engine, source) = (engine.clone(), source.clone());
+        probes.spawn(async move { engine.probe(source, "a").await });
+    }
+    let probed = probes.join_all().await;
+    assert!(probed.iter().all(Result::is_ok), "{probed:?}");
+    for _ in 0..40 {
+        let engine = engine.clone();
+        jobs.spawn(async move { engine.transcode(long_job()).await });
+    }
+    let first = jobs.join_next().await.unwrap().unwrap();
+    assert_eq!(first.unwrap_err().to_string(), "TranscoderBusy");
+    jobs.shutdown().await;
     engine.stop().await;
 }
 

@@ -196,7 +196,7 @@ async fn the_service_provider_names_the_transcoder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_tells_codecs_sizes_and_counts() {
     let engine = engine().await;
-    let probe = engine.probe(clips::plain().into()).await.unwrap();
+    let probe = engine.probe(clips::plain().into(), "a").await.unwrap();
     let video = probe.video.as_ref().unwrap();
     assert_eq!(
         (
