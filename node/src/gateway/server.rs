@@ -1,6 +1,7 @@
 //! The ingest listener: push, playback and the page on one plain HTTP port, with every
 //! wait of a connection bounded.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -24,9 +28,9 @@ use crate::connection::{self, USER_TIMEOUT};
 
 /// Connections at once: viewers and pushes. More wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
-/// Time for a connection's first bytes, for a request's head, and for the next request on an open connection: above
-/// the 60 s after which a stream counts as over, so that no push meets a connection
-/// that closes under it.
+/// Time for a connection's first bytes, for a request's head, and for the next request
+/// on an open connection: above the 60 s after which a stream counts as over, so that no
+/// push meets a connection that closes under it.
 const HEAD_TIME: Duration = Duration::from_secs(75);
 /// Size of a request's head; above it: 431.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -37,6 +41,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// HTTP/2 pings find viewers and pushers that are gone.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A connection on which no request has begun for so long takes no more: longer than
+/// the longest push. HTTP/2 has no such time itself, and pings are answered by anybody.
+const IDLE_TIME: Duration = Duration::from_secs(6 * 60);
+/// For what is then still under way: replies to an HTTP/2 client that opens no window
+/// for them would else wait for ever.
+const LAST_REQUESTS: Duration = Duration::from_secs(15 * 60);
 
 /// Ends the connection of a request when all that is under way on it is answered.
 #[derive(Debug, Clone)]
@@ -89,15 +99,7 @@ pub(super) async fn serve(
     close: CancellationToken,
     stop: CancellationToken,
 ) {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD_BYTES);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
+    let http = builder();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let leaving = CancellationToken::new();
     let mut connections = JoinSet::new();
@@ -135,6 +137,19 @@ pub(super) async fn serve(
     connections.shutdown().await;
 }
 
+fn builder() -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
+    http
+}
+
 /// Serves one connection until it ends; after `leave` it takes no further request.
 async fn connection(
     http: Builder<TokioExecutor>,
@@ -149,21 +164,64 @@ async fn connection(
         tracing::debug!(%error, "connection gone");
         return;
     }
-    let handle = Leave(leave.clone());
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let stream = connection::first_byte_within(stream, HEAD_TIME);
+    if let Err(error) = serve_one(http, stream, routes, leave).await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn serve_one(
+    http: Builder<TokioExecutor>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    routes: Router,
+    leave: CancellationToken,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let asked = Arc::new(Notify::new());
+    let (asking, handle) = (Arc::clone(&asked), Leave(leave.clone()));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        asking.notify_one();
         request.extensions_mut().insert(handle.clone());
         routes.clone().oneshot(request)
     });
-    let stream = connection::first_byte_within(stream, HEAD_TIME);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = leave.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error = %error, "connection ended");
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = leave.cancelled() => {}
+        // HTTP/1.1 ends sooner by itself
+        () = idle(&asked) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    timeout(LAST_REQUESTS, connection).await?
+}
+
+/// Until no request has begun for [`IDLE_TIME`].
+async fn idle(asked: &Notify) {
+    while timeout(IDLE_TIME, asked.notified()).await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::time::{Instant, timeout};
+    use tokio_util::sync::CancellationToken;
+
+    use super::{IDLE_TIME, builder, serve_one};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_only_answers_pings_is_closed() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (requests, peer) = client
+            .handshake::<_, Body>(TokioIo::new(near))
+            .await
+            .unwrap();
+        let began = Instant::now();
+        let served = serve_one(builder(), far, Router::new(), CancellationToken::new());
+        // either may be the first to close
+        let ended = timeout(2 * IDLE_TIME, async { tokio::join!(served, peer) }).await;
+        assert!(ended.is_ok() && began.elapsed() >= IDLE_TIME);
+        drop(requests);
     }
 }
