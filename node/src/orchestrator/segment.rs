@@ -93,6 +93,21 @@ struct Segment {
     deadline: Instant,
 }
 
+/// Frees what the attempts at a segment took for a session that ended under way: nobody
+/// would end it again.
+struct Ended<'a> {
+    shared: &'a Shared,
+    session: &'a str,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if !self.shared.sessions.knows(self.session) {
+            self.shared.backend.end_session(self.session);
+        }
+    }
+}
+
 /// Steps 1 to 13: everything before the status.
 async fn receive(shared: &Shared, request: Request, arrived: Instant) -> Result<Segment, Refusal> {
     let (parts, body) = request.into_parts();
@@ -220,6 +235,7 @@ impl Segment {
         let session = &self.checked.token.session_id;
         let name = format!("{}.tempfile", self.checked.data.seq);
         let _lent = shared.store.lend(session, &name, self.source.bytes.clone());
+        let _ended = Ended { shared, session };
         let work = Work {
             session,
             data: &self.checked.data,

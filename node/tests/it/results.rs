@@ -90,7 +90,7 @@ async fn renditions(response: reqwest::Response) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renditions_of_a_session_that_ended_under_way_are_not_kept() {
+async fn nothing_is_kept_of_a_session_that_ended_under_way() {
     let orchestrator = Node::orchestrator("max_sessions = 1");
     let gateway = Gateway::at(orchestrator.addr).await;
     let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
@@ -107,6 +107,7 @@ async fn renditions_of_a_session_that_ended_under_way_are_not_kept() {
     for url in renditions(response.unwrap()).await {
         assert_eq!(gateway.h1.get(url).send().await.unwrap().status(), 404);
     }
+    assert_eq!(orchestrator.status()["transcoders"][0]["sessions"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
