@@ -110,6 +110,36 @@ async fn nothing_is_kept_of_a_session_that_ended_under_way() {
     assert_eq!(orchestrator.status()["transcoders"][0]["sessions"], 0);
 }
 
+/// A result that ends in its first rendition.
+fn cut() -> reqwest::Body {
+    let pieces = [
+        Ok(Bytes::from_static(
+            b"--0123456789abcdef0123\r\nPixels: 7\r\n\r\nhalf",
+        )),
+        Err(std::io::Error::other("the connection broke")),
+    ];
+    reqwest::Body::wrap_stream(futures::stream::iter(pieces))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_cut_off_may_be_sent_again() {
+    let orchestrator = Node::orchestrator("max_sessions = 1");
+    let gateway = Gateway::at(orchestrator.addr).await;
+    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
+        .await
+        .unwrap();
+    let segment = encode(&gateway.segment());
+    let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT);
+    let work = async {
+        let task = transcoder.task().await.task_id;
+        let sent = transcoder.result(task).body(cut()).send().await;
+        assert!(sent.is_err(), "{sent:?}");
+        transcoder.deliver(task).await;
+    };
+    let (response, ()) = tokio::join!(post.send(), work);
+    assert_eq!(renditions(response.unwrap()).await.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_cut_off_or_wrong_is_asked_of_another_at_once() {
     let orchestrator = Node::orchestrator("max_sessions = 1");
@@ -124,14 +154,7 @@ async fn a_result_that_is_cut_off_or_wrong_is_asked_of_another_at_once() {
         let mut second = Transcoder::register(orchestrator.addr, SECRET)
             .await
             .unwrap();
-        let cut = [
-            Ok(Bytes::from_static(
-                b"--0123456789abcdef0123\r\nPixels: 7\r\n\r\nhalf",
-            )),
-            Err(std::io::Error::other("the connection broke")),
-        ];
-        let cut = reqwest::Body::wrap_stream(futures::stream::iter(cut));
-        let sent = first.result(task).body(cut).send().await;
+        let sent = first.result(task).body(cut()).send().await;
         assert!(sent.is_err(), "{sent:?}");
 
         let task = second.task().await.task_id;

@@ -95,7 +95,8 @@ pub(crate) async fn transcode_results(
             finish(transcoders, task, event);
             Ok("OK")
         }
-        // whatever is wrong with it, the segment waits for it no longer
+        // whatever is wrong with it, the segment goes to another at once; what broke off
+        // may be sent again, and still counts if it is here first
         Err(refusal) => {
             finish(transcoders, task, Event::Unusable(refusal.text.clone()));
             Err(refusal)
@@ -133,7 +134,12 @@ fn finish(transcoders: &Transcoders, task: TaskId, event: Event) {
         Event::Failed(_) => ResultKind::Failed,
         Event::Unusable(_) | Event::Lost => ResultKind::Unusable,
     };
-    let waited_for = transcoders.tasks.finish(task, event);
+    let waited_for = match event {
+        Event::Unusable(reason) => transcoders.tasks.give_up(task, reason),
+        event @ (Event::Done(_) | Event::Failed(_) | Event::Lost) => {
+            transcoders.tasks.finish(task, event)
+        }
+    };
     transcoders
         .metrics
         .result(if waited_for { kind } else { ResultKind::Late });

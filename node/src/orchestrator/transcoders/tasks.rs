@@ -18,14 +18,14 @@ use crate::orchestrator::backend::Output;
 pub(crate) enum Event {
     /// The connection of its transcoder ended.
     Lost,
-    /// Its result broke off or is not what was asked for.
+    /// Its result broke off or is not what was asked for; it may be sent again.
     Unusable(String),
     /// The transcoder's own error text.
     Failed(String),
     Done(Output),
 }
 
-/// Two events an attempt: it is lost, and its result comes all the same.
+/// Two events an attempt: it is given up, and its result comes all the same.
 pub(crate) const EVENTS: usize = 2 * MAX_ATTEMPTS;
 
 /// How a segment hears of its tasks.
@@ -36,6 +36,16 @@ struct Open {
     /// Whose credential the result must show.
     owner: String,
     events: Events,
+    /// Its segment knows that it is lost, or that a result of it was unusable.
+    given_up: bool,
+}
+
+impl Open {
+    /// How to tell its segment so, once.
+    fn give_up(&mut self) -> Option<Events> {
+        let known = std::mem::replace(&mut self.given_up, true);
+        (!known).then(|| self.events.clone())
+    }
 }
 
 struct Inner {
@@ -75,6 +85,7 @@ impl Tasks {
                     member,
                     owner,
                     events,
+                    given_up: false,
                 },
             );
             task
@@ -106,18 +117,31 @@ impl Tasks {
         open.is_some_and(|open| open.events.try_send((task, event)).is_ok())
     }
 
+    /// Tells the segment of a task that a result of it cannot be used; false when nobody
+    /// waits for it. The task stays open: its transcoder may send the result again.
+    pub(crate) fn give_up(&self, task: TaskId, reason: String) -> bool {
+        let Some(events) = self.with(|inner| inner.open.get_mut(&task).map(Open::give_up)) else {
+            return false;
+        };
+        if let Some(events) = events {
+            // full or closed: the segment has ended, or has more than it can use
+            let _ = events.try_send((task, Event::Unusable(reason)));
+        }
+        true
+    }
+
     /// Tells the segments of a transcoder's tasks that it is gone. The tasks stay open.
     pub(crate) fn lose(&self, member: MemberId) {
         let lost: Vec<(TaskId, Events)> = self.with(|inner| {
             inner
                 .open
-                .iter()
+                .iter_mut()
                 .filter(|(_, open)| open.member == member)
-                .map(|(task, open)| (*task, open.events.clone()))
+                .filter_map(|(task, open)| Some((*task, open.give_up()?)))
                 .collect()
         });
         for (task, events) in lost {
-            // full or closed: the segment has ended, or has more than it can use
+            // as above
             let _ = events.try_send((task, Event::Lost));
         }
     }
@@ -153,7 +177,25 @@ mod tests {
         assert!(received.try_recv().is_err());
         tasks.lose(MemberId(1));
         assert!(matches!(received.try_recv().unwrap(), (_, Event::Lost)));
-        assert!(tasks.finish(task, Event::Unusable("cut".to_owned())));
+        assert!(tasks.finish(task, Event::Failed("x".to_owned())));
+    }
+
+    #[test]
+    fn however_often_a_result_is_unusable_there_is_room_for_a_good_one() {
+        let tasks = Tasks::default();
+        let (events, mut received) = mpsc::channel(2);
+        let task = tasks.open(MemberId(1), "pool".to_owned(), events);
+        for _ in 0..10 {
+            assert!(tasks.give_up(task, "cut".to_owned()));
+        }
+        tasks.lose(MemberId(1));
+        assert!(matches!(
+            received.try_recv().unwrap(),
+            (_, Event::Unusable(_))
+        ));
+        assert!(received.try_recv().is_err());
+        assert!(tasks.finish(task, Event::Failed("x".to_owned())));
+        assert!(!tasks.give_up(task, "cut".to_owned()), "late");
     }
 
     #[test]
