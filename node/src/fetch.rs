@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use livepeer_proto::dial;
 use livepeer_proto::headers::MAX_SEGMENT_BYTES;
+use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::body::{self, BodyError, Received};
 use crate::budget::Budget;
 
+/// Before the second try, when the first one's connection failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// For the whole GET (go-livepeer: the `http.Client` of `core/os.go`).
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// Under the time after which peers close idle connections (go-livepeer: 10 min,
@@ -29,6 +32,17 @@ pub enum FetchError {
     Transport(String),
     #[error(transparent)]
     Body(#[from] BodyError),
+}
+
+impl FetchError {
+    /// Whether it was the connection, which the next one may be without.
+    fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Transport(_) | Self::Body(BodyError::Broken(_)) => true,
+            Self::Url | Self::Status(_) => false,
+            Self::Body(BodyError::TooLarge(_) | BodyError::OverBudget) => false,
+        }
+    }
 }
 
 /// A client that keeps its connections; cheap to clone.
@@ -54,12 +68,25 @@ impl Default for Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches the segment at `url`.
+    /// Fetches the segment at `url`; once more when a connection fails early.
     pub async fn fetch(&self, url: &str, budget: &Budget) -> Result<Received, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::Url);
         }
+        let began = Instant::now();
+        match self.fetch_once(url.clone(), budget).await {
+            // one that took long has used up the time of the second
+            Err(error) if error.is_of_the_connection() && began.elapsed() < TIMEOUT / 2 => {
+                tracing::debug!(%error, "segment is fetched again");
+                sleep(PAUSE).await;
+                self.fetch_once(url, budget).await
+            }
+            result => result,
+        }
+    }
+
+    async fn fetch_once(&self, url: Url, budget: &Budget) -> Result<Received, FetchError> {
         let response = self
             .client
             .get(url)
@@ -86,5 +113,36 @@ fn chain(error: &reqwest::Error) -> String {
         "no answer in time".to_owned()
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fetcher;
+    use crate::budget::Budget;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connection_that_fails_is_tried_once_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/1.ts", listener.local_addr().unwrap());
+        let serve = async {
+            // gone before a word is said, then in the middle of the segment
+            for said in ["", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nseg"] {
+                for said in [said, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsegment"] {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let _ = stream.read(&mut [0; 1000]).await.unwrap();
+                    stream.write_all(said.as_bytes()).await.unwrap();
+                }
+            }
+        };
+        let fetch = async {
+            for _ in 0..2 {
+                let got = Fetcher::default().fetch(&url, &Budget::new(1 << 20)).await;
+                assert_eq!(got.unwrap().bytes, b"segment".as_slice());
+            }
+        };
+        tokio::join!(serve, fetch);
     }
 }

@@ -291,10 +291,10 @@ impl Engine {
             Err(mpsc::error::TrySendError::Full(())) if waits => {
                 match timeout_at(deadline, queue.reserve()).await {
                     Ok(place) => place.map_err(|_| JobError::stopped()),
-                    Err(_) => Err(busy()),
+                    Err(_) => Err(JobError::busy()),
                 }
             }
-            Err(mpsc::error::TrySendError::Full(())) => Err(busy()),
+            Err(mpsc::error::TrySendError::Full(())) => Err(JobError::busy()),
         }
     }
 
@@ -332,10 +332,6 @@ fn spawn_error(config: &EngineConfig, source: std::io::Error) -> EngineError {
         program: config.program.display().to_string(),
         source,
     }
-}
-
-fn busy() -> JobError {
-    JobError::new(Kind::Busy, "TranscoderBusy")
 }
 
 fn unexpected() -> JobError {

@@ -57,7 +57,7 @@ pub enum Kind {
     Quarantined,
     /// The deadline passed, or no progress was seen for too long.
     Deadline,
-    /// More jobs wait than the queue holds.
+    /// More jobs wait than the queue holds, or the machine has nothing left for one more.
     Busy,
     /// The engine is stopping, or the caller cancelled.
     Stopped,
@@ -94,6 +94,17 @@ impl JobError {
     /// The engine is stopping, or nobody wants the result any more.
     pub fn stopped() -> Self {
         Self::new(Kind::Stopped, "TranscoderStopped")
+    }
+
+    /// The deadline passed, which says nothing about the segment: the text is go-livepeer's for
+    /// a transcoder that is too slow (`core/orchestrator.go`).
+    pub fn late() -> Self {
+        Self::new(Kind::Deadline, "Remote transcoder took too long")
+    }
+
+    /// There is no room now.
+    pub fn busy() -> Self {
+        Self::new(Kind::Busy, "TranscoderBusy")
     }
 
     pub fn kind(&self) -> Kind {

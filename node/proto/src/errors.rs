@@ -45,6 +45,14 @@ pub const NO_TRANSCODERS: &str = "no transcoders available";
 pub const NO_CAPABLE_TRANSCODERS: &str = "no transcoders can provide requested capabilities";
 /// A transcoder did not answer in time (`core/orchestrator.go`).
 pub const TRANSCODER_TIMEOUT: &str = "Remote transcoder took too long";
+/// A transcoder cannot work at all (`core/livepeernode.go`).
+pub const TRANSCODER_UNAVAILABLE: &str = "ErrTranscoderUnavailable";
+/// A transcoder has too much to do (`core/lb.go`).
+pub const TRANSCODER_BUSY: &str = "TranscoderBusy";
+/// A transcoder stopped in the middle (`core/lb.go`).
+pub const TRANSCODER_STOPPED: &str = "TranscoderStopped";
+/// An orchestrator without a place for its sources (`core/orchestrator.go`).
+pub const MISSING_LOCAL_STORAGE: &str = "Missing local storage";
 /// A task came without its segment data (`server/ot_rpc.go`).
 pub const EMPTY_SEG_DATA: &str = "empty seg data";
 /// A task needs what this transcoder cannot do (`server/ot_rpc.go`).

@@ -34,9 +34,20 @@ const NO_ROOM: [&str; 8] = [
     errors::NO_TRANSCODERS,
     errors::NO_CAPABLE_TRANSCODERS,
     errors::TRANSCODER_TIMEOUT,
-    "ErrTranscoderUnavailable",
-    "TranscoderBusy",
-    "TranscoderStopped",
+    errors::TRANSCODER_UNAVAILABLE,
+    errors::TRANSCODER_BUSY,
+    errors::TRANSCODER_STOPPED,
+];
+
+/// Texts about what is broken at an orchestrator or between it and its transcoder. Every
+/// other text may be about the segment: those of FFmpeg have no end.
+const BROKEN: [&str; 5] = [
+    errors::EMPTY_SEG_DATA,
+    errors::INCOMPATIBLE_CAPABILITIES,
+    errors::MISSING_LOCAL_STORAGE,
+    // Go's, when a peer took too long or went
+    "context deadline exceeded",
+    "context canceled",
 ];
 
 /// Refusals of an auth token (`server/segment_rpc.go`): after a restart an
@@ -56,6 +67,9 @@ pub(super) fn judge(error: &SubmitError) -> Fault {
         }
         SubmitError::Transcode(text) if NO_ROOM.contains(&text.as_str()) => {
             Fault::Busy(text.clone())
+        }
+        SubmitError::Transcode(text) if BROKEN.contains(&text.as_str()) => {
+            Fault::Orchestrator(text.clone())
         }
         SubmitError::Transcode(text) => Fault::Work(text.clone()),
         SubmitError::Status { text: body, .. } if TOKEN_REFUSALS.contains(&body.as_str()) => {
@@ -109,6 +123,20 @@ mod tests {
             Fault::Busy(_)
         ));
         assert!(matches!(transcode("Invalid data found"), Fault::Work(_)));
+    }
+
+    #[test]
+    fn what_befell_a_transcoder_is_never_the_segments_fault() {
+        for text in [
+            "TranscoderStopped",
+            "ErrTranscoderUnavailable",
+            "Remote transcoder took too long",
+        ] {
+            assert!(matches!(transcode(text), Fault::Busy(_)), "{text}");
+        }
+        for text in ["empty seg data", "context canceled"] {
+            assert!(matches!(transcode(text), Fault::Orchestrator(_)), "{text}");
+        }
     }
 
     #[test]

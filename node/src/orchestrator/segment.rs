@@ -249,7 +249,7 @@ impl Segment {
             done = tokio::time::timeout_at(self.deadline, shared.backend.transcode(&work)) => {
                 done.map_err(|_| errors::TRANSCODER_TIMEOUT.to_owned())??
             }
-            () = shared.stop.cancelled() => return Err("orchestrator stopped".to_owned()),
+            () = shared.stop.cancelled() => return Err(errors::TRANSCODER_STOPPED.to_owned()),
         };
         self.place.took(began.elapsed());
         Ok(output)

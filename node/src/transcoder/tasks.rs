@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use super::metrics::{Metrics, Outcome};
 use super::sessions::Sessions;
 use super::upload::{Part, TaskResult, Uploader};
+use crate::body::BodyError;
 use crate::budget::Budget;
-use crate::fetch::Fetcher;
+use crate::fetch::{FetchError, Fetcher};
 use crate::segdata::{Asked, WIRE_VERSION};
 
 /// What a task needs; cheap to clone.
@@ -100,7 +101,10 @@ impl Worker {
             .fetcher
             .fetch(&notice.url, &self.budget)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| {
+                tracing::warn!(task = notice.task_id, %error, "source not fetched");
+                unfetched(&error)
+            })?;
         let job = TranscodeJob {
             stream: session_of(notice).to_owned(),
             profiles: asked.profiles.clone(),
@@ -132,6 +136,18 @@ impl Worker {
             decoded_pixels: done.decoded_pixels,
             parts,
         })
+    }
+}
+
+/// What the orchestrator is told when the source could not be fetched. Nothing is known
+/// about the segment then, and the words must not be taken for its own fault.
+fn unfetched(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Body(BodyError::OverBudget) => errors::TRANSCODER_BUSY,
+        FetchError::Body(BodyError::TooLarge(_) | BodyError::Broken(_))
+        | FetchError::Url
+        | FetchError::Status(_)
+        | FetchError::Transport(_) => errors::TRANSCODER_UNAVAILABLE,
     }
 }
 

@@ -111,8 +111,10 @@ fn read_output(output: OwnedFd) -> Result<Bytes, JobError> {
     Ok(Bytes::from(data))
 }
 
+/// No fault of the job, so not for the caller's eyes.
 fn memory_fault(what: &str, error: &std::io::Error) -> JobError {
-    JobError::new(Kind::Transcode, format!("{what}: {error}"))
+    tracing::warn!(%error, "{what}");
+    JobError::busy()
 }
 
 /// Joins counts and data; a worker that counts other outputs than it was given is not believed.

@@ -14,7 +14,7 @@ use super::spawner::Spawner;
 use super::worker::{Event, StartError, Worker};
 use super::{Shared, lock};
 use crate::config::DeviceStatus;
-use crate::error::{JobError, Kind};
+use crate::error::JobError;
 use crate::message::{Reply, Request, Work};
 
 /// A running job that decodes and encodes nothing for this long hangs. Far above what a loaded
@@ -187,10 +187,7 @@ impl Slot {
                 Err(error) => (Ended::Failed(error), After::Keep),
             },
             Watched::Failed(error) => (Ended::Failed(error), After::Keep),
-            Watched::Late => {
-                let error = JobError::new(Kind::Deadline, "the deadline passed");
-                (Ended::Failed(error), After::Replace)
-            }
+            Watched::Late => (Ended::Failed(JobError::late()), After::Replace),
             Watched::Lost { at_fault, reason } => {
                 (Ended::WorkerLost { at_fault, reason }, After::Replace)
             }
