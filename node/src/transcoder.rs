@@ -166,7 +166,11 @@ impl Follow<'_> {
         let current = Arc::clone(&settings.borrow_and_update());
         let health = &self.process.health;
         let capacity = capacity(&current, &self.worker.engine);
-        let registration = match self.open(&current, capacity).await {
+        let opened = tokio::select! {
+            opened = self.open(&current, capacity) => opened,
+            () = self.process.lifecycle.draining().cancelled_owned() => return None,
+        };
+        let registration = match opened {
             Ok(registration) => registration,
             Err(error) => {
                 health.set("registration", Err(error.to_string()));
@@ -196,13 +200,16 @@ impl Follow<'_> {
         };
         self.worker.metrics.unregistered();
         if self.process.lifecycle.phase() < Phase::LameDuck {
-            let reason = match ended {
+            let reason = match &ended {
                 Ok(()) => "the orchestrator ended the stream".to_owned(),
                 Err(error) => error.to_string(),
             };
             health.set("registration", Err(reason));
         }
-        Some(Ended::Registered)
+        Some(match ended {
+            Err(RegisterError::Refused(_)) => Ended::Refused,
+            Ok(()) | Err(RegisterError::Dial(_) | RegisterError::Failed(_)) => Ended::Registered,
+        })
     }
 
     async fn open(

@@ -10,6 +10,7 @@
 //! still work; go-livepeer's is not, and its stream is closed (`server/ot_rpc.go`:
 //! results are taken from transcoders that have left).
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +19,16 @@ use livepeer_proto::net::transcoder_client::TranscoderClient;
 use livepeer_proto::net::{NotifySegment, RegisterRequest};
 use livepeer_proto::{errors, net};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
 use super::tasks::{Worker, is_teardown, session_of};
 
 /// How long a registration that drains goes on listening after its last task: a task
 /// may have been on its way when we said so.
 const LINGER: Duration = Duration::from_millis(300);
+/// Who is not refused within this time is registered: go-livepeer sends no header before
+/// the first task, and its refusals at once (`server/ot_rpc.go`).
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// Largest notice: a `SegData` of ten profiles has a few kilobytes.
 const MAX_NOTICE_BYTES: usize = 1 << 20;
 /// Where an orchestrator of ours says which registration this is.
@@ -50,9 +54,18 @@ pub(crate) struct Offer<'a> {
     pub(crate) capabilities: &'a net::Capabilities,
 }
 
+type Call = dyn Future<Output = Result<Response<Streaming<NotifySegment>>, Status>> + Send;
+
+/// What the orchestrator has to say.
+enum Notices {
+    /// Nothing yet, not even a header.
+    Silent(Pin<Box<Call>>),
+    Open(Box<Streaming<NotifySegment>>),
+}
+
 /// A registration that stands.
 pub(crate) struct Registration {
-    stream: Streaming<NotifySegment>,
+    notices: Notices,
     secret: Arc<str>,
     /// Known when the orchestrator is one of ours.
     id: Option<String>,
@@ -79,20 +92,38 @@ impl Registration {
             capacity: i64::from(offer.capacity),
             capabilities: Some(offer.capabilities.clone()),
         };
-        let response = client
-            .register_transcoder(request)
-            .await
-            .map_err(|status| refusal(&status))?;
-        let id = response
-            .metadata()
-            .get(REGISTRATION)
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
-        Ok(Self {
-            stream: response.into_inner(),
+        let call = async move { client.register_transcoder(request).await };
+        let mut new = Self {
+            notices: Notices::Silent(Box::pin(call)),
             secret: offer.secret.into(),
-            id,
-        })
+            id: None,
+        };
+        match tokio::time::timeout(REFUSED_WITHIN, new.answered()).await {
+            Ok(Err(status)) => Err(refusal(&status)),
+            Ok(Ok(_)) | Err(_) => Ok(new),
+        }
+    }
+
+    /// Waits for the head of the stream.
+    async fn answered(&mut self) -> Result<&mut Streaming<NotifySegment>, Status> {
+        if let Notices::Silent(call) = &mut self.notices {
+            let response = call.await?;
+            self.id = response
+                .metadata()
+                .get(REGISTRATION)
+                .and_then(|id| id.to_str().ok())
+                .map(str::to_owned);
+            self.notices = Notices::Open(Box::new(response.into_inner()));
+        }
+        match &mut self.notices {
+            Notices::Open(stream) => Ok(stream),
+            Notices::Silent(_) => Err(Status::internal("no answer")),
+        }
+    }
+
+    /// The next notice; none once the stream has ended.
+    async fn next(&mut self) -> Result<Option<NotifySegment>, Status> {
+        self.answered().await?.message().await
     }
 
     /// Takes tasks until the stream ends, and tells why, unless we ended it. The tasks
@@ -101,7 +132,7 @@ impl Registration {
         let mut announced = false;
         loop {
             tokio::select! {
-                notice = self.stream.message() => match notice {
+                notice = self.next() => match notice {
                     Ok(Some(notice)) => self.take(notice, worker),
                     Ok(None) => return Ok(()),
                     Err(status) => return Err(refusal(&status)),
@@ -129,7 +160,9 @@ impl Registration {
         }
     }
 
-    async fn announce(&self, worker: &Worker, soon: bool) -> bool {
+    /// Tells an orchestrator of ours; false for others. (A shared reference would have to
+    /// be `Sync`, which a call is not.)
+    async fn announce(&mut self, worker: &Worker, soon: bool) -> bool {
         match &self.id {
             Some(id) => worker.uploader.announce_drain(&self.secret, id, soon).await,
             None => false,
@@ -152,7 +185,7 @@ impl Registration {
             tokio::select! {
                 () = idle => return,
                 () = worker.stop.cancelled() => return,
-                notice = self.stream.message() => match notice {
+                notice = self.next() => match notice {
                     Ok(Some(notice)) => self.take(notice, worker),
                     Ok(None) | Err(_) => return,
                 },

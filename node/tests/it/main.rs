@@ -21,4 +21,5 @@ mod push;
 mod refusals;
 mod results;
 mod segment;
+mod silent;
 mod wire;

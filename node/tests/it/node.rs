@@ -134,7 +134,7 @@ impl Node {
         }
     }
 
-    fn probe(&self, path: &str) -> String {
+    pub(crate) fn probe(&self, path: &str) -> String {
         curl(&[&format!("http://{}/{path}", self.probes)])
     }
 
