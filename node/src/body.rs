@@ -1,19 +1,25 @@
 //! Reads a body of bounded size into one counted buffer, hashing while it arrives.
 //!
-//! Bytes are taken from the role's budget before they are read, and stay counted as
-//! long as anybody holds the buffer.
+//! Bytes are taken from the role's budget as they arrive, and stay counted as long as
+//! anybody holds the buffer: who announces much and sends nothing holds little, and not
+//! for long.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha3::{Digest, Keccak256};
+use tokio::time::timeout;
 
 use crate::budget::{Budget, Held};
 
-/// A buffer is made this large at once on a peer's word alone; beyond it, it grows
-/// with what really arrives.
-const TRUSTED_BYTES: u64 = 16 << 20;
-/// A body that does not tell its length is counted so much at a time.
+/// A buffer is made this large at once on a peer's word alone, enough for most live
+/// segments; beyond it, it doubles with what really arrives.
+const TRUSTED_BYTES: u64 = 2 << 20;
+/// The first part of a body that does not tell its length.
 const STEP_BYTES: u64 = 1 << 20;
+/// Longest pause between two pieces of a body.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Why a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +28,8 @@ pub enum BodyError {
     TooLarge(u64),
     #[error("too many bytes in flight")]
     OverBudget,
+    #[error("the body was not sent in time")]
+    Slow,
     #[error("the body ended early: {0}")]
     Broken(String),
 }
@@ -39,21 +47,24 @@ pub struct Buffer {
     data: Vec<u8>,
     held: Held,
     limit: u64,
+    /// What will come at most, by the peer's word.
+    announced: u64,
 }
 
 impl Buffer {
     /// For `length` bytes, if the peer said how many, and at most `limit`.
     pub fn new(length: Option<u64>, limit: u64, budget: &Budget) -> Result<Self, BodyError> {
-        let length = length.unwrap_or(0);
-        if length > limit {
+        let announced = length.unwrap_or(limit);
+        if announced > limit {
             return Err(BodyError::TooLarge(limit));
         }
-        let held = budget.take(length).ok_or(BodyError::OverBudget)?;
-        let trusted = usize::try_from(length.min(TRUSTED_BYTES)).unwrap_or(0);
+        let first = length.unwrap_or(0).min(TRUSTED_BYTES);
+        let held = budget.take(first).ok_or(BodyError::OverBudget)?;
         Ok(Self {
-            data: Vec::with_capacity(trusted),
+            data: Vec::with_capacity(to_usize(first)),
             held,
             limit,
+            announced,
         })
     }
 
@@ -63,9 +74,14 @@ impl Buffer {
         if total > self.limit {
             return Err(BodyError::TooLarge(self.limit));
         }
-        let missing = total.saturating_sub(self.held.bytes());
-        if missing > 0 && !self.held.grow(missing.max(STEP_BYTES.min(self.limit))) {
-            return Err(BodyError::OverBudget);
+        let held = self.held.bytes();
+        if total > held {
+            let doubled = (2 * held).max(STEP_BYTES).min(self.announced);
+            let grown = doubled.max(total);
+            if !self.held.grow(grown - held) {
+                return Err(BodyError::OverBudget);
+            }
+            self.data.reserve_exact(to_usize(grown) - self.data.len());
         }
         self.data.extend_from_slice(chunk);
         Ok(())
@@ -78,6 +94,11 @@ impl Buffer {
     }
 }
 
+/// Bodies are far smaller than the address space.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 /// Reads `chunks`, of `length` bytes if the peer said so, at most `limit`.
 pub async fn read<E: std::fmt::Display>(
     chunks: impl Stream<Item = Result<Bytes, E>>,
@@ -88,7 +109,10 @@ pub async fn read<E: std::fmt::Display>(
     let mut buffer = Buffer::new(length, limit, budget)?;
     let mut hash = Keccak256::new();
     let mut chunks = std::pin::pin!(chunks);
-    while let Some(chunk) = chunks.next().await {
+    while let Some(chunk) = timeout(IDLE, chunks.next())
+        .await
+        .map_err(|_| BodyError::Slow)?
+    {
         let chunk = chunk.map_err(|error| BodyError::Broken(error.to_string()))?;
         buffer.push(&chunk)?;
         hash.update(&chunk);
@@ -101,7 +125,7 @@ pub async fn read<E: std::fmt::Display>(
 
 #[cfg(test)]
 mod tests {
-    use super::{BodyError, read};
+    use super::{BodyError, Buffer, IDLE, TRUSTED_BYTES, read};
     use crate::budget::Budget;
     use bytes::Bytes;
     use futures::stream;
@@ -142,6 +166,30 @@ mod tests {
         let budget = Budget::new(2);
         let refused = read(chunks(b"123", 3), Some(3), 10, &budget).await;
         assert!(matches!(refused, Err(BodyError::OverBudget)));
+    }
+
+    #[test]
+    fn bytes_are_counted_as_they_come_and_not_as_they_are_announced() {
+        let budget = Budget::new(1 << 30);
+        let mut buffer = Buffer::new(Some(300 << 20), 300 << 20, &budget).unwrap();
+        assert_eq!(budget.used(), TRUSTED_BYTES);
+        let chunk = vec![7; 1 << 20];
+        for mebibytes in 1..=100_u64 {
+            buffer.push(&chunk).unwrap();
+            assert!(budget.used() <= TRUSTED_BYTES.max(mebibytes << 21));
+        }
+        let data = buffer.seal();
+        assert!(budget.used() >= data.len() as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_sending_is_not_waited_for() {
+        let budget = Budget::new(4 << 20);
+        let silent = stream::pending::<Result<Bytes, String>>();
+        let began = tokio::time::Instant::now();
+        let refused = read(silent, Some(1000), 1000, &budget).await;
+        assert!(matches!(refused, Err(BodyError::Slow)));
+        assert_eq!((began.elapsed(), budget.used()), (IDLE, 0));
     }
 
     #[tokio::test]

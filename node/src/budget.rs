@@ -22,16 +22,30 @@ struct Inner {
     limit: u64,
     used: AtomicU64,
     refused: AtomicU64,
+    /// What this is a part of: its bytes count there as well.
+    whole: Option<Budget>,
 }
 
 impl Budget {
     /// A budget of `limit` bytes, none of them used.
     #[must_use]
     pub fn new(limit: u64) -> Self {
+        Self::within(None, limit)
+    }
+
+    /// A budget whose bytes come out of this one, and are at most `limit`: what it cannot
+    /// take is left to others.
+    #[must_use]
+    pub fn part(&self, limit: u64) -> Self {
+        Self::within(Some(self.clone()), limit)
+    }
+
+    fn within(whole: Option<Self>, limit: u64) -> Self {
         Self(Arc::new(Inner {
             limit,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            whole,
         }))
     }
 
@@ -66,11 +80,15 @@ impl Budget {
     fn add(&self, bytes: u64) -> bool {
         let limit = self.0.limit;
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
-        let added = self
+        let fits = self
             .0
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
             .is_ok();
+        let added = fits && self.0.whole.as_ref().is_none_or(|whole| whole.add(bytes));
+        if fits && !added {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
         if !added {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -79,6 +97,9 @@ impl Budget {
 
     fn give_back(&self, bytes: u64) {
         self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.0.whole {
+            whole.give_back(bytes);
+        }
     }
 }
 
@@ -153,6 +174,22 @@ mod tests {
         drop(first);
         assert!(budget.take(10).is_some());
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_part_leaves_the_rest_to_others_and_is_counted_in_the_whole() {
+        let whole = Budget::new(10);
+        let part = whole.part(6);
+        assert!(part.take(7).is_none());
+        let held = part.take(6).unwrap();
+        let rest = whole.take(4).unwrap();
+        assert_eq!((part.used(), whole.used()), (6, 10));
+        drop(held);
+        let other = whole.take(3).unwrap();
+        assert!(part.take(4).is_none(), "the whole is spent");
+        assert_eq!(part.used(), 0);
+        drop((rest, other));
+        assert_eq!(whole.used(), 0);
     }
 
     #[test]

@@ -29,9 +29,14 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
+    /// Ours alone: no room now, but maybe in a moment.
+    pub(crate) fn busy(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
     /// Ours alone: the budget of bodies in flight is spent.
     pub(crate) fn over_budget() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many bytes in flight")
+        Self::busy("too many bytes in flight")
     }
 }
 

@@ -23,7 +23,7 @@ use super::backend::{Output, Work};
 use super::checks::{self, Checked};
 use super::metrics::Outcome;
 use super::refusal::Refusal;
-use super::sessions::Place;
+use super::sessions::{AdmitError, Place};
 use crate::body::{self, BodyError, Received};
 use crate::fetch::FetchError;
 
@@ -120,7 +120,10 @@ async fn receive(shared: &Shared, request: Request, arrived: Instant) -> Result<
     let place = shared
         .sessions
         .admit(&checked.token.session_id, limit, arrived)
-        .map_err(|capped| Refusal::forbidden(capped.to_string()))?;
+        .map_err(|error| match error {
+            AdmitError::Capped => Refusal::forbidden(error.to_string()),
+            AdmitError::Busy => Refusal::busy(error.to_string()),
+        })?;
     let deadline = arrived + checked.asked.deadline().saturating_sub(ANSWER_MARGIN);
     let read = read_source(shared, &parts.headers, body);
     let source = tokio::time::timeout_at(deadline, read)
@@ -152,7 +155,7 @@ async fn read_source(
     } else {
         MAX_SEGMENT_BYTES
     };
-    let read = body::read(body.into_data_stream(), length, limit, &shared.budget)
+    let read = body::read(body.into_data_stream(), length, limit, &shared.sources)
         .await
         .map_err(|error| unread(&error))?;
     if !by_url {
@@ -161,13 +164,15 @@ async fn read_source(
     let url = String::from_utf8_lossy(&read.bytes);
     shared
         .fetcher
-        .fetch(url.trim(), &shared.budget)
+        .fetch(url.trim(), &shared.sources)
         .await
         .map_err(|error| {
             tracing::debug!(%error, "segment cannot be fetched");
             match error {
                 FetchError::Body(BodyError::OverBudget) => Refusal::over_budget(),
-                FetchError::Body(BodyError::TooLarge(_) | BodyError::Broken(_))
+                FetchError::Body(
+                    BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_),
+                )
                 | FetchError::Url
                 | FetchError::Status(_)
                 | FetchError::Transport(_) => {
@@ -181,7 +186,9 @@ fn unread(error: &BodyError) -> Refusal {
     tracing::debug!(%error, "segment not read");
     match error {
         BodyError::OverBudget => Refusal::over_budget(),
-        BodyError::TooLarge(_) | BodyError::Broken(_) => Refusal::internal("Internal Server Error"),
+        BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_) => {
+            Refusal::internal("Internal Server Error")
+        }
     }
 }
 
@@ -227,10 +234,9 @@ impl Segment {
 
     async fn transcode(&mut self, shared: &Shared) -> Result<Output, String> {
         let turn = tokio::time::timeout_at(self.deadline, self.place.turn());
-        let turn = turn
+        let _turn = turn
             .await
             .map_err(|_| errors::ORCHESTRATOR_BUSY.to_owned())?;
-        let _turn = turn.map_err(|busy| busy.to_string())?;
         let began = Instant::now();
         let session = &self.checked.token.session_id;
         let name = format!("{}.tempfile", self.checked.data.seq);

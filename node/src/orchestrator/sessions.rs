@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use livepeer_proto::errors;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -20,22 +21,21 @@ const IDLE_DRAINING: Duration = Duration::from_secs(10);
 /// Weight of the newest segment in a session's usual time, as a divisor.
 const USUAL_WEIGHT: u32 = 4;
 
-/// No session may be added.
+/// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", livepeer_proto::errors::ORCHESTRATOR_CAPPED)]
-pub(crate) struct Capped;
-
-/// The session's queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", livepeer_proto::errors::ORCHESTRATOR_BUSY)]
-pub(crate) struct Busy;
+pub(crate) enum AdmitError {
+    /// No session may be added.
+    #[error("{}", errors::ORCHESTRATOR_CAPPED)]
+    Capped,
+    /// The session's queue is full.
+    #[error("{}", errors::ORCHESTRATOR_BUSY)]
+    Busy,
+}
 
 struct Session {
     turn: Arc<Semaphore>,
-    /// Requests past admission, the one at work and those that wait included.
+    /// Requests past admission: at work, waiting, or still on their way.
     requests: usize,
-    /// Of those, how many wait for their turn or have it.
-    queued: usize,
     /// A segment of it was taken whole: it outlives its requests.
     begun: bool,
     last_used: Instant,
@@ -50,28 +50,29 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Lets a request of `id` in: a known session always, a new one while there are
-    /// fewer than `limit`.
-    pub(crate) fn admit(&self, id: &str, limit: u32, now: Instant) -> Result<Place, Capped> {
+    /// Lets a request of `id` in: of a known session while its queue has room, of a new
+    /// one while there are fewer than `limit`.
+    pub(crate) fn admit(&self, id: &str, limit: u32, now: Instant) -> Result<Place, AdmitError> {
         self.with(|sessions| {
             let count = sessions.len();
             if !sessions.contains_key(id) && count >= limit as usize {
-                return Err(Capped);
+                return Err(AdmitError::Capped);
             }
             let session = sessions.entry(id.to_owned()).or_insert_with(|| Session {
                 turn: Arc::new(Semaphore::new(1)),
                 requests: 0,
-                queued: 0,
                 begun: false,
                 last_used: now,
                 usual: None,
             });
+            if session.requests > QUEUE {
+                return Err(AdmitError::Busy);
+            }
             session.requests += 1;
             session.last_used = now;
             Ok(Place {
                 sessions: self.clone(),
                 id: id.to_owned(),
-                queued: false,
             })
         })
     }
@@ -120,30 +121,18 @@ impl Sessions {
 pub(crate) struct Place {
     sessions: Sessions,
     id: String,
-    queued: bool,
 }
 
 impl Place {
-    /// Waits for the turn; refused when too many wait already.
-    pub(crate) async fn turn(&mut self) -> Result<Option<OwnedSemaphorePermit>, Busy> {
+    /// Waits for the turn; none when the session ended while the segment arrived, so
+    /// that there is nobody to wait for.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let turn = self.sessions.with_session(&self.id, |session| {
-            if session.queued > QUEUE {
-                return Err(Busy);
-            }
-            session.queued += 1;
             session.begun = true;
-            Ok(Arc::clone(&session.turn))
-        });
-        match turn {
-            Some(turn) => {
-                let turn = turn?;
-                self.queued = true;
-                // fair: in the order of arrival; never closed
-                Ok(turn.acquire_owned().await.ok())
-            }
-            // ended while the segment arrived: there is nobody to wait for
-            None => Ok(None),
-        }
+            Arc::clone(&session.turn)
+        })?;
+        // fair: in the order of arrival; never closed
+        turn.acquire_owned().await.ok()
     }
 
     /// Time that a segment of this session usually takes, once there was one.
@@ -172,7 +161,6 @@ impl Drop for Place {
                 return;
             };
             session.requests = session.requests.saturating_sub(1);
-            session.queued = session.queued.saturating_sub(usize::from(self.queued));
             session.last_used = now;
             // a request that was refused after its admission opens no session
             if session.requests == 0 && !session.begun {
@@ -184,37 +172,48 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{Busy, Capped, IDLE, IDLE_DRAINING, QUEUE, Sessions};
+    use super::{AdmitError, IDLE, IDLE_DRAINING, QUEUE, Sessions};
     use std::time::Duration;
     use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
     async fn new_sessions_stop_at_the_limit_and_known_ones_go_on() {
         let sessions = Sessions::default();
-        let mut first = sessions.admit("a", 1, Instant::now()).unwrap();
-        first.turn().await.unwrap();
-        assert_eq!(sessions.admit("b", 1, Instant::now()).err(), Some(Capped));
+        let first = sessions.admit("a", 1, Instant::now()).unwrap();
+        drop(first.turn().await.unwrap());
+        let refused = sessions.admit("b", 1, Instant::now()).err();
+        assert_eq!(refused, Some(AdmitError::Capped));
         sessions.admit("a", 0, Instant::now()).expect("known");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_segment_at_a_time_four_wait_and_the_next_is_refused() {
         let sessions = Sessions::default();
-        let mut first = sessions.admit("a", 1, Instant::now()).unwrap();
+        let first = sessions.admit("a", 1, Instant::now()).unwrap();
         let turn = first.turn().await.unwrap();
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..QUEUE {
-            let mut place = sessions.admit("a", 1, Instant::now()).unwrap();
-            waiting.spawn(async move { place.turn().await.map(|_| ()) });
+            let place = sessions.admit("a", 1, Instant::now()).unwrap();
+            waiting.spawn(async move { place.turn().await.is_some() });
         }
         tokio::task::yield_now().await;
-        let mut last = sessions.admit("a", 1, Instant::now()).unwrap();
-        assert_eq!(last.turn().await.err(), Some(Busy));
+        let refused = sessions.admit("a", 1, Instant::now()).err();
+        assert_eq!(refused, Some(AdmitError::Busy));
         drop((turn, first));
-        while let Some(done) = waiting.join_next().await {
-            assert_eq!(done.unwrap(), Ok(()));
-        }
-        last.turn().await.expect("room again");
+        sessions.admit("a", 1, Instant::now()).expect("room again");
+        assert_eq!(waiting.join_all().await, [true; QUEUE]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn segments_on_their_way_take_places_too() {
+        let sessions = Sessions::default();
+        let places: Vec<_> = (0..=QUEUE)
+            .map(|_| sessions.admit("a", 1, Instant::now()).unwrap())
+            .collect();
+        let refused = sessions.admit("a", 1, Instant::now()).err();
+        assert_eq!(refused, Some(AdmitError::Busy));
+        drop(places);
+        sessions.admit("a", 1, Instant::now()).expect("room again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,9 +226,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_sessions_are_swept_sooner_while_draining_and_busy_ones_never() {
         let sessions = Sessions::default();
-        let mut busy = sessions.admit("busy", 9, Instant::now()).unwrap();
+        let busy = sessions.admit("busy", 9, Instant::now()).unwrap();
         let _turn = busy.turn().await.unwrap();
-        let mut idle = sessions.admit("idle", 9, Instant::now()).unwrap();
+        let idle = sessions.admit("idle", 9, Instant::now()).unwrap();
         drop(idle.turn().await.unwrap());
         drop(idle);
         tokio::time::advance(IDLE_DRAINING + Duration::from_secs(1)).await;

@@ -27,6 +27,9 @@ use crate::segdata::WIRE_VERSION;
 
 /// The part of the byte budget that results may keep while they wait to be fetched.
 const STORE_DIVISOR: u64 = 4;
+/// Eighths of the byte budget that sources may take: anybody may send one. What the store
+/// leaves of the rest is for results on their way.
+const SOURCES_EIGHTHS: u64 = 5;
 
 /// One orchestrator.
 pub(crate) struct Shared {
@@ -38,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) store: Store,
     pub(crate) budget: Budget,
+    /// The part of `budget` that segments may take.
+    pub(crate) sources: Budget,
     pub(crate) backend: Backend,
     pub(crate) fetcher: Fetcher,
     pub(crate) metrics: Metrics,
@@ -58,6 +63,7 @@ impl Shared {
     ) -> Self {
         let service_base = settings.public_uri();
         let kept = settings.max_buffered_bytes / STORE_DIVISOR;
+        let budget = Budget::new(settings.max_buffered_bytes);
         Self {
             service_uri: service_base.as_str().trim_end_matches('/').to_owned(),
             transcoder_base: settings
@@ -67,7 +73,8 @@ impl Shared {
             tokens: Tokens::new(token_key),
             sessions: Sessions::default(),
             store: Store::new(kept),
-            budget: Budget::new(settings.max_buffered_bytes),
+            sources: budget.part(settings.max_buffered_bytes / 8 * SOURCES_EIGHTHS),
+            budget,
             backend,
             fetcher: Fetcher::default(),
             metrics,

@@ -144,7 +144,7 @@ impl Worker {
 fn unfetched(error: &FetchError) -> &'static str {
     match error {
         FetchError::Body(BodyError::OverBudget) => errors::TRANSCODER_BUSY,
-        FetchError::Body(BodyError::TooLarge(_) | BodyError::Broken(_))
+        FetchError::Body(BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_))
         | FetchError::Url
         | FetchError::Status(_)
         | FetchError::Transport(_) => errors::TRANSCODER_UNAVAILABLE,

@@ -175,7 +175,9 @@ async fn renditions(
         let length = number(part.headers(), header::CONTENT_LENGTH.as_str());
         let unread = |error| match error {
             BodyError::OverBudget => Refusal::over_budget(),
-            BodyError::TooLarge(_) | BodyError::Broken(_) => Refusal::internal(chain(&error)),
+            BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_) => {
+                Refusal::internal(chain(&error))
+            }
         };
         let mut data =
             Buffer::new(length, headers::MAX_SEGMENT_BYTES, &shared.budget).map_err(unread)?;
