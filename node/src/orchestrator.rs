@@ -35,6 +35,7 @@ use livepeer_proto::net::transcoder_server::TranscoderServer;
 use livepeer_settings::Transcoding;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine_config;
@@ -54,6 +55,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Results wait for their gateway so long after the last session has ended: it may
 /// still be fetching the last segment's.
 const LAST_FETCH: Duration = Duration::from_secs(1);
+/// A draining orchestrator waits so long for a transcoder when the last one has left: one
+/// that reconnects is back in a second or two, and a segment waits no longer either. Then
+/// its sessions are kept from those who could do their segments.
+const DESERTED: Duration = Duration::from_secs(5);
 
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
@@ -197,31 +202,40 @@ impl Orchestrator {
     }
 }
 
-/// Ends idle sessions; returns when drained or stopped.
+/// Ends idle sessions; returns when drained or stopped. Drained is also who can do no
+/// segment any more: the gateways find others.
 async fn watch_sessions(shared: &Shared, process: &Process) {
     let stop = process.lifecycle.stop();
-    let mut empty_for = Duration::ZERO;
+    let (mut empty_since, mut deserted_since) = (None, None);
     loop {
         shared.update_metrics();
         let draining = process.lifecycle.phase() >= Phase::Draining;
-        for session in shared.sessions.sweep(tokio::time::Instant::now(), draining) {
+        let now = Instant::now();
+        for session in shared.sessions.sweep(now, draining) {
             tracing::info!(session_id = session, "idle session ended");
             shared.end_session(&session);
         }
-        if draining && shared.sessions.count() == 0 {
-            if empty_for >= LAST_FETCH {
-                tracing::info!("drained: no sessions left");
-                return;
-            }
-            empty_for += SWEEP_INTERVAL;
-        } else {
-            empty_for = Duration::ZERO;
+        let empty = draining && shared.sessions.count() == 0;
+        if held_for(&mut empty_since, empty, now) >= Some(LAST_FETCH) {
+            tracing::info!("drained: no sessions left");
+            return;
+        }
+        let deserted = draining && shared.backend.is_deserted();
+        if held_for(&mut deserted_since, deserted, now) >= Some(DESERTED) {
+            tracing::info!("drained: no transcoders left");
+            return;
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP_INTERVAL) => {}
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// How long something has been so without a break; none when it is not.
+fn held_for(since: &mut Option<Instant>, holds: bool, now: Instant) -> Option<Duration> {
+    *since = holds.then(|| since.unwrap_or(now));
+    since.map(|since| now.duration_since(since))
 }
 
 fn grpc_routes(shared: &Arc<Shared>) -> Router {

@@ -18,8 +18,8 @@ pub const CREDENTIALS: &str = "Credentials";
 pub const TASK_ID: &str = "TaskId";
 /// Decoded pixels on a whole result, encoded pixels on a part of one, decimal.
 pub const PIXELS: &str = "Pixels";
-/// Ours alone: a draining orchestrator says so on its `/segment` replies. Peers that
-/// do not know it ignore it.
+/// Ours alone: a draining orchestrator says so on its `/segment` replies, refusals
+/// included. Peers that do not know it ignore it.
 pub const DRAINING: &str = "Livepeer-Draining";
 
 /// MPEG-TS, as a source.

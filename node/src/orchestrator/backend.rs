@@ -96,6 +96,14 @@ impl Backend {
         }
     }
 
+    /// Whether there is nobody to do a segment.
+    pub(crate) fn is_deserted(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Pools(transcoders) => transcoders.is_empty(),
+        }
+    }
+
     /// A session is over.
     pub(crate) fn end_session(&self, session: &str) {
         match self {

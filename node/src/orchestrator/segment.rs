@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use livepeer_proto::errors;
@@ -33,10 +33,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(300);
 const MAX_URL_BYTES: u64 = 8192;
 
 /// `POST /segment`.
-pub(crate) async fn segment(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn segment(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrived = Instant::now();
     let received = receive(&shared, request, arrived).await;
     let mut response = match received {
@@ -53,7 +50,7 @@ pub(crate) async fn segment(
                 text = refusal.text,
                 "segment refused"
             );
-            return Err(refusal);
+            refusal.into_response()
         }
     };
     if shared.is_stopping() {
@@ -61,7 +58,7 @@ pub(crate) async fn segment(
             .headers_mut()
             .insert(headers::DRAINING, HeaderValue::from_static("1"));
     }
-    Ok(response)
+    response
 }
 
 /// `POST /payment`: tickets without a segment. Off-chain there is nothing to credit.

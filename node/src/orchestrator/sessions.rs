@@ -15,8 +15,9 @@ use tokio::time::Instant;
 const QUEUE: usize = 4;
 /// A session that sends nothing for so long is over (`core/orchestrator.go`).
 const IDLE: Duration = Duration::from_secs(70);
-/// As above while draining: a gateway that was told has moved on to another
-/// orchestrator with its next segment, so a few segments' time is enough.
+/// As above while draining, counted from the last segment that was done: a gateway that
+/// was told has moved on to another orchestrator with its next segment, so a few
+/// segments' time is enough.
 const IDLE_DRAINING: Duration = Duration::from_secs(10);
 /// Weight of the newest segment in a session's usual time, as a divisor.
 const USUAL_WEIGHT: u32 = 4;
@@ -39,6 +40,9 @@ struct Session {
     /// A segment of it was taken whole: it outlives its requests.
     begun: bool,
     last_used: Instant,
+    /// When it began or its last segment was done: those that fail only keep it from
+    /// those who could do them.
+    last_done: Instant,
     /// Smoothed time of its segments.
     usual: Option<Duration>,
 }
@@ -63,6 +67,7 @@ impl Sessions {
                 requests: 0,
                 begun: false,
                 last_used: now,
+                last_done: now,
                 usual: None,
             });
             if session.requests > QUEUE {
@@ -88,13 +93,17 @@ impl Sessions {
 
     /// Removes the sessions that have been idle for too long and returns their ids.
     pub(crate) fn sweep(&self, now: Instant, draining: bool) -> Vec<String> {
-        let limit = if draining { IDLE_DRAINING } else { IDLE };
+        let is_idle = |session: &Session| {
+            if draining {
+                now.duration_since(session.last_done) > IDLE_DRAINING
+            } else {
+                now.duration_since(session.last_used) > IDLE
+            }
+        };
         self.with(|sessions| {
             let idle: Vec<String> = sessions
                 .iter()
-                .filter(|(_, session)| {
-                    session.requests == 0 && now.duration_since(session.last_used) > limit
-                })
+                .filter(|(_, session)| session.requests == 0 && is_idle(session))
                 .map(|(id, _)| id.clone())
                 .collect();
             for id in &idle {
@@ -142,9 +151,11 @@ impl Place {
             .flatten()
     }
 
-    /// Notes the time that a segment took.
+    /// Notes that a segment is done, and the time that it took.
     pub(crate) fn took(&self, time: Duration) {
+        let now = Instant::now();
         self.sessions.with_session(&self.id, |session| {
+            session.last_done = now;
             session.usual = Some(match session.usual {
                 None => time,
                 Some(usual) => (usual * (USUAL_WEIGHT - 1) + time) / USUAL_WEIGHT,
@@ -237,6 +248,22 @@ mod tests {
         tokio::time::advance(IDLE).await;
         assert!(sessions.sweep(Instant::now(), false).is_empty());
         assert!(sessions.end("busy") && !sessions.end("busy"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn segments_that_fail_keep_no_session_while_draining() {
+        let sessions = Sessions::default();
+        for id in ["does", "fails"] {
+            sessions.admit(id, 9, Instant::now()).unwrap().turn().await;
+        }
+        for _ in 0..4 {
+            tokio::time::advance(IDLE_DRAINING / 3).await;
+            let does = sessions.admit("does", 0, Instant::now()).unwrap();
+            does.took(Duration::from_secs(1));
+            sessions.admit("fails", 0, Instant::now()).unwrap();
+        }
+        assert!(sessions.sweep(Instant::now(), false).is_empty());
+        assert_eq!(sessions.sweep(Instant::now(), true), ["fails"]);
     }
 
     #[tokio::test(start_paused = true)]

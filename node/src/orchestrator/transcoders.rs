@@ -154,6 +154,11 @@ impl Transcoders {
         }
     }
 
+    /// Whether no transcoder is there, not even one that drains.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.with(|inner| inner.registry.handles().next().is_none())
+    }
+
     pub(crate) fn capacity(&self) -> u32 {
         self.with(|inner| inner.registry.capacity())
     }

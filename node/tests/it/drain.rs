@@ -4,8 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
+use livepeer_proto::headers::{DRAINING, encode};
+
 use crate::clips;
-use crate::node::{Node, free};
+use crate::node::{Node, SECRET, free};
+use crate::wire::{Gateway, SEGMENT, Transcoder};
 
 #[test]
 fn a_request_that_is_never_whole_does_not_hold_up_the_end() {
@@ -66,4 +69,61 @@ fn push(stream: &mut TcpStream, segment: &[u8]) -> (u16, bool) {
     let reply = String::from_utf8(reply).unwrap().to_lowercase();
     let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
     (status, !reply.contains("\r\nconnection: close\r\n"))
+}
+
+/// A gateway whose session has had a segment done, and the transcoder that did it.
+async fn session_at(orchestrator: &Node) -> (Gateway, Transcoder) {
+    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
+        .await
+        .unwrap();
+    let gateway = Gateway::at(orchestrator.addr).await;
+    let segment = encode(&gateway.segment());
+    let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT).send();
+    let work = async {
+        let task = transcoder.task().await.task_id;
+        transcoder.deliver(task).await;
+    };
+    let (response, ()) = tokio::join!(post, work);
+    assert_eq!(response.unwrap().status(), 200);
+    (gateway, transcoder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_orchestrator_without_transcoders_leaves_its_sessions() {
+    let orchestrator = Node::orchestrator("");
+    let (gateway, transcoder) = session_at(&orchestrator).await;
+    drop(transcoder);
+    let ended = tokio::task::spawn_blocking(move || orchestrator.terminate());
+    let segment = encode(&gateway.segment());
+    let sends_on = async {
+        loop {
+            // refused once it is gone
+            let _ = gateway
+                .post(&gateway.h2, "", &segment)
+                .body(SEGMENT)
+                .send()
+                .await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = sends_on => {}
+        status = ended => assert_eq!(status.unwrap().code(), Some(0)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_orchestrator_says_so_when_it_refuses_too() {
+    let orchestrator = Node::orchestrator("");
+    let (gateway, _transcoder) = session_at(&orchestrator).await;
+    orchestrator.signal("TERM");
+    orchestrator.wait_for("it drains", || orchestrator.log().contains("stopping"));
+    let refused = gateway
+        .post(&gateway.h2, "", "*")
+        .body(SEGMENT)
+        .send()
+        .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert_eq!(refused.headers()[DRAINING], "1");
 }
