@@ -176,6 +176,27 @@ async fn a_job_ends_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_deadline_passes_in_the_queue_costs_no_worker() {
+    let engine = engine_with(|config| config.workers = Some(1)).await;
+    let pids = engine.worker_pids();
+    let running = start(&engine, long_job());
+    busy_worker(&engine).await;
+    let late = TranscodeJob {
+        deadline: Duration::from_millis(1),
+        ..long_job()
+    };
+    let error = engine.transcode(late).await.unwrap_err();
+    assert_eq!(error.kind(), livepeer_media::error::Kind::Deadline);
+    running.join_all().await.remove(0).unwrap();
+    engine
+        .transcode(job(&clips::plain(), vec![small()]))
+        .await
+        .unwrap();
+    assert_eq!(engine.worker_pids(), pids);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_over_its_memory_fails_its_job_and_nothing_else() {
     let engine = engine_with(|config| config.memory_limit = Some(192 << 20)).await;
     let ladder = [

@@ -145,6 +145,11 @@ impl Slot {
         if attempt.reply.is_closed() {
             return After::Keep;
         }
+        if attempt.deadline <= Instant::now() {
+            // It waited too long for a worker, which is not to blame.
+            let _ = attempt.reply.send(Ended::Failed(JobError::late()));
+            return After::Keep;
+        }
         let running = Running::new(&self.shared.running);
         let Attempt {
             id,
