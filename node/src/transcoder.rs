@@ -115,15 +115,15 @@ fn report(process: &Process, engine: &Engine, sessions: &Sessions) {
     let settings = process.settings.clone();
     process.health.report(move |status| {
         status.sessions = sessions.count();
-        status.capacity = capacity(&settings.borrow(), &engine);
+        status.capacity = capacity(&settings.borrow(), engine.capacity());
         status.device = Some(device::report(&engine.device_status()));
     });
 }
 
-/// Sessions at once: as set, else what the engine's self-test found.
-fn capacity(settings: &Settings, engine: &Engine) -> u32 {
-    let measured = || u32::try_from(engine.capacity()).unwrap_or(u32::MAX);
-    settings.transcoder.max_sessions.unwrap_or_else(measured)
+/// Sessions at once: as set, else what the engine measures.
+fn capacity(settings: &Settings, measured: usize) -> u32 {
+    let measured = u32::try_from(measured).unwrap_or(u32::MAX);
+    settings.transcoder.max_sessions.unwrap_or(measured)
 }
 
 /// Keeps the transcoder registered.
@@ -165,7 +165,7 @@ impl Follow<'_> {
     ) -> Option<Ended> {
         let current = Arc::clone(&settings.borrow_and_update());
         let health = &self.process.health;
-        let capacity = capacity(&current, &self.worker.engine);
+        let capacity = capacity(&current, self.worker.engine.capacity());
         let opened = tokio::select! {
             opened = self.open(&current, capacity) => opened,
             () = self.process.lifecycle.draining().cancelled_owned() => return None,
@@ -190,7 +190,7 @@ impl Follow<'_> {
         let mut serving = Box::pin(async move { registration.serve(&worker, ends).await });
         let ended = tokio::select! {
             ended = &mut serving => ended,
-            () = changed(settings, &self.worker.engine, capacity) => {
+            () = changed(settings, self.worker.engine.follow_capacity(), capacity) => {
                 tracing::info!("capacity changed: registering anew");
                 draining.spawn(async move {
                     let _ = serving.await;
@@ -270,11 +270,19 @@ async fn told_to_stop(lifecycle: &Lifecycle) {
     let _ = phase.wait_for(|phase| *phase >= Phase::LameDuck).await;
 }
 
-/// Waits until the settings ask for another capacity.
-async fn changed(settings: &mut watch::Receiver<Arc<Settings>>, engine: &Engine, before: u32) {
-    let wanted = |settings: &Arc<Settings>| capacity(settings, engine) != before;
-    if settings.wait_for(wanted).await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits until the settings, or the engine where they do not say, ask for another
+/// capacity.
+async fn changed(
+    settings: &mut watch::Receiver<Arc<Settings>>,
+    mut measured: watch::Receiver<usize>,
+    before: u32,
+) {
+    while capacity(&settings.borrow_and_update(), *measured.borrow_and_update()) == before {
+        tokio::select! {
+            Ok(()) = settings.changed() => {}
+            Ok(()) = measured.changed() => {}
+            else => std::future::pending().await,
+        }
     }
 }
 
@@ -288,4 +296,35 @@ async fn read_secret(path: &Path) -> Result<String, RegisterError> {
         ))
     })?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::changed;
+    use livepeer_settings::Settings;
+    use tokio::sync::watch;
+    use tokio::time::timeout;
+
+    const WHILE: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_measured_capacity_counts_where_none_is_set() {
+        let (settings, mut set) = watch::channel(Arc::new(Settings::default()));
+        let (engine, measured) = watch::channel(4);
+        let same = changed(&mut set, measured.clone(), 4);
+        assert!(timeout(WHILE, same).await.is_err());
+        engine.send_replace(3);
+        changed(&mut set, measured.clone(), 4).await;
+
+        let mut fixed = Settings::default();
+        fixed.transcoder.max_sessions = Some(2);
+        settings.send_replace(Arc::new(fixed));
+        changed(&mut set, measured.clone(), 3).await;
+        engine.send_replace(1);
+        let same = changed(&mut set, measured, 2);
+        assert!(timeout(WHILE, same).await.is_err());
+    }
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -301,6 +301,11 @@ impl Engine {
     /// Sessions at once; 0 while the device is unusable.
     pub fn capacity(&self) -> usize {
         lock(&self.shared.capacity).sessions()
+    }
+
+    /// Follows [`Self::capacity`], which segments that fall behind lower.
+    pub fn follow_capacity(&self) -> watch::Receiver<usize> {
+        lock(&self.shared.capacity).follow()
     }
 
     /// What became of the device asked for.

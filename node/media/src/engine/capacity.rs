@@ -1,8 +1,10 @@
-//! How many sessions to advertise. Pure.
+//! How many sessions to advertise, and word of it when that changes. Pure.
 //!
 //! The self-test gives a speed; what segments really take corrects it downwards, and back.
 
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// Share of the measured speed that is advertised: the rest is for uneven segments, the node's
 /// own work, and sources heavier than the self-test's.
@@ -19,7 +21,7 @@ const TOO_MANY_LATE: u32 = 4;
 pub(super) struct Capacity {
     /// What the self-test or the setting says; never exceeded.
     most: usize,
-    now: usize,
+    now: watch::Sender<usize>,
     /// A setting is not corrected: a person decided.
     fixed: bool,
     seen: u32,
@@ -30,7 +32,7 @@ impl Capacity {
     pub(super) fn fixed(sessions: usize) -> Self {
         Self {
             most: sessions,
-            now: sessions,
+            now: watch::Sender::new(sessions),
             fixed: true,
             seen: 0,
             late: 0,
@@ -52,27 +54,38 @@ impl Capacity {
     }
 
     pub(super) fn sessions(&self) -> usize {
-        self.now
+        *self.now.borrow()
+    }
+
+    /// Follows the number.
+    pub(super) fn follow(&self) -> watch::Receiver<usize> {
+        self.now.subscribe()
     }
 
     /// Looks at a finished segment: how long it plays, how long it took, how many ran with it.
     pub(super) fn record(&mut self, plays: Duration, took: Duration, running: usize) {
         // A burst beyond what was advertised says nothing about what was.
-        if self.fixed || plays.is_zero() || running > self.now {
+        let now = self.sessions();
+        if self.fixed || plays.is_zero() || running > now {
             return;
         }
         self.seen += 1;
         self.late += u32::from(took > plays);
         if self.late >= TOO_MANY_LATE {
-            self.now = (self.now - 1).max(1);
+            self.set((now - 1).max(1));
         } else if self.seen >= WINDOW {
             if self.late == 0 {
-                self.now = (self.now + 1).min(self.most);
+                self.set((now + 1).min(self.most));
             }
         } else {
             return;
         }
         (self.seen, self.late) = (0, 0);
+    }
+
+    fn set(&self, sessions: usize) {
+        self.now
+            .send_if_modified(|now| std::mem::replace(now, sessions) != sessions);
     }
 }
 
@@ -91,10 +104,12 @@ mod tests {
     #[test]
     fn late_segments_lower_it_and_a_clean_window_raises_it_again() {
         let mut capacity = Capacity::measured(5.0);
+        let followed = capacity.follow();
         for _ in 0..TOO_MANY_LATE {
             capacity.record(SEGMENT, SEGMENT * 2, 1);
         }
         assert_eq!(capacity.sessions(), 3);
+        assert!(followed.has_changed().unwrap());
         for _ in 0..WINDOW * 3 {
             capacity.record(SEGMENT, SEGMENT / 2, 1);
         }
