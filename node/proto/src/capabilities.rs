@@ -87,11 +87,10 @@ impl BitString {
 }
 
 /// What a software node of this project can do: H.264 in and out, MPEG-TS and MP4,
-/// every profile, GOP, fractional rates, slicing left out since it is not built.
+/// every profile, GOP, fractional rates, a part of a segment.
 ///
 /// go-livepeer's HTTP ingest sets [`Capability::SegmentSlicing`] on every job, so a
-/// node that does not carry the bit gets no work from it: it is set, and a job that
-/// really slices is refused where the parameters are read.
+/// node that does not carry the bit gets no work from it.
 #[must_use]
 pub fn software() -> BitString {
     use Capability as C;

@@ -1,5 +1,5 @@
-//! Tries, from inside, what the sandbox must refuse. The supervisor asks for this; a test and
-//! the node's start look at the answer.
+//! Tries, from inside, what the sandbox must refuse. The supervisor can ask for this;
+//! the tests do, and look at the answer.
 
 use livepeer_media::message::SandboxAttempt;
 use rustix::fs::{CWD, Mode, OFlags};
