@@ -8,11 +8,12 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use livepeer_e2e::cluster::{Daemon, health};
 use livepeer_e2e::install;
-use livepeer_e2e::network::{REACTS, STARTS, gateway};
+use livepeer_e2e::network::{Network, REACTS, STARTS, gateway};
+use livepeer_e2e::stream::{Pusher, clip};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{OPERATOR, network, network_alone};
+use crate::support::{OPERATOR, clip as the_clip, network, network_alone};
 
 /// What a hand changed is put back within this.
 const PUT_BACK: Duration = Duration::from_secs(5);
@@ -289,17 +290,34 @@ async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
     network_alone("outlive", |network| async move {
         network.smallest("a", 1).await?;
         let before = network.pod_identities().await?;
-        let client = network.cluster.client();
-        let operators: Api<Pod> = Api::namespaced(client, OPERATOR);
+        let (pusher, _forward) = network.pusher("a").await?;
+        let operators: Api<Pod> = Api::namespaced(network.cluster.client(), OPERATOR);
         for pod in operators.list(&ListParams::default()).await? {
             let name = pod.metadata.name.context("a pod without a name")?;
             operators
                 .delete(&name, &kube::api::DeleteParams::default().grace_period(0))
                 .await?;
         }
+        stream(&pusher, 0, Duration::ZERO).await?;
+        let rollout = [
+            "-n",
+            OPERATOR,
+            "rollout",
+            "status",
+            "deployment",
+            "--timeout=2m",
+        ];
+        network.cluster.kubectl(&rollout).await?;
+        let operator = Network {
+            cluster: network.cluster.clone(),
+            namespace: OPERATOR.to_owned(),
+        };
+        let operators = operator.pod_identities().await?;
+
         network.cluster.kill_daemon(Daemon::KubeApiserver).await?;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        let streamed = stream(&pusher, 1, AWAY).await;
         network.cluster.start_daemon(Daemon::KubeApiserver).await?;
+        streamed?;
         health::until(Instant::now() + STARTS, "the API server", || async {
             network.pod_identities().await.map(drop)
         })
@@ -313,7 +331,36 @@ async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
             before.iter().all(|pod| after.contains(pod)),
             "{before:?} became {after:?}"
         );
+        let after = operator.pod_identities().await?;
+        ensure!(operators == after, "{operators:?} became {after:?}");
         Ok(())
     })
     .await
+}
+
+/// How long the API server is away.
+const AWAY: Duration = Duration::from_secs(60);
+/// Between two segments meanwhile.
+const EACH: Duration = Duration::from_secs(10);
+
+/// Pushes segments of one stream from `first` on, now and then for this long; each must
+/// come back whole.
+async fn stream(pusher: &Pusher, first: usize, long: Duration) -> Result<()> {
+    let clip = the_clip().await?;
+    let began = Instant::now();
+    for seq in first.. {
+        let segment = clip.segment(seq);
+        let reply = pusher.push("away", seq, segment, clip::SEGMENT).await;
+        ensure!(
+            reply.is_complete(2),
+            "segment {seq}: {} {:?}",
+            reply.status,
+            reply.error
+        );
+        if began.elapsed() >= long {
+            break;
+        }
+        tokio::time::sleep(EACH).await;
+    }
+    Ok(())
 }
