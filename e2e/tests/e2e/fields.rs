@@ -1,6 +1,8 @@
 //! Every field of the custom resources, changed, and its effect seen: in the child that
-//! the operator makes of it, as the API server stored it. What the nodes make of live
-//! fields is seen in `reconcile.rs` and `stream.rs`.
+//! the operator makes of it, as the API server stored it. [`nodes`] sees what the nodes
+//! make of fields, `reconcile.rs` the capacity and the replicas.
+
+mod nodes;
 
 use anyhow::{Context as _, Result, ensure};
 use kube::Api;
@@ -210,8 +212,9 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_an_orchestrator_has_its_effect() -> Result<()> {
     network("fields-o", |network| async move {
-        let storage = json!({"storage": {"size": "2Gi", "storageClassName": "standard"}});
+        let storage = json!({"storage": {"size": "2Gi", "storageClassName": "quick"}});
         network.apply("Orchestrator", "a", storage).await?;
+        claimed_as_said_and_never_changed(&network).await?;
         let settings = ("ConfigMap", "v1", "a-orchestrator-settings");
         let mut fields = vec![
             field(
@@ -239,18 +242,6 @@ async fn every_field_of_an_orchestrator_has_its_effect() -> Result<()> {
                 is(json!("LoadBalancer")),
             ),
             field(
-                json!({}),
-                ORCHESTRATOR,
-                "/spec/volumeClaimTemplates/0/spec/resources/requests/storage",
-                is(json!("2Gi")),
-            ),
-            field(
-                json!({}),
-                ORCHESTRATOR,
-                "/spec/volumeClaimTemplates/0/spec/storageClassName",
-                is(json!("standard")),
-            ),
-            field(
                 json!({"transcoding": "Embedded"}),
                 settings,
                 SETTINGS,
@@ -264,22 +255,81 @@ async fn every_field_of_an_orchestrator_has_its_effect() -> Result<()> {
     .await
 }
 
+/// `storage` is fixed: its effect is the claim, and an edit is refused.
+async fn claimed_as_said_and_never_changed(network: &Network) -> Result<()> {
+    let claims = network.child("PersistentVolumeClaim", "v1");
+    health::until(Instant::now() + REACTS, "the claim", || async {
+        let spec = claims.get("data-a-orchestrator-0").await?.data["spec"].clone();
+        let size = &spec["resources"]["requests"]["storage"];
+        ensure!(
+            size == "2Gi" && spec["storageClassName"] == "quick",
+            "{spec}"
+        );
+        Ok(())
+    })
+    .await?;
+    for change in [json!({"size": "3Gi"}), json!({"storageClassName": null})] {
+        let edit = json!({ "storage": change });
+        let edited = network.edit("Orchestrator", "a", edit.clone()).await;
+        let refusal = edited.err().with_context(|| format!("{edit} was taken"))?;
+        ensure!(
+            format!("{refusal:#}").contains("cannot be changed"),
+            "{refusal:#}"
+        );
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_a_pool_has_its_effect() -> Result<()> {
     network("fields-p", |network| async move {
-        network.apply("Orchestrator", "o", json!({})).await?;
-        network.apply("TranscoderPool", "a", json!({"orchestrator": {"ref": {"name": "o"}}})).await?;
+        for name in ["o", "p"] {
+            network.apply("Orchestrator", name, json!({})).await?;
+        }
+        network
+            .apply(
+                "TranscoderPool",
+                "a",
+                json!({"orchestrator": {"ref": {"name": "o"}}}),
+            )
+            .await?;
         let settings = ("ConfigMap", "v1", "a-pool-settings");
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}, "stringData": {"k": "x"}});
-        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
-        secrets.create(&Default::default(), &serde_json::from_value(secret)?).await?;
+        let secrets: Api<k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(network.cluster.client(), &network.namespace);
+        for name in ["theirs", "others"] {
+            let secret = json!({"metadata": {"name": name}, "stringData": {"k": "x"}});
+            secrets
+                .create(&Default::default(), &serde_json::from_value(secret)?)
+                .await?;
+        }
         let external = json!({"ref": null, "external": {"address": "https://192.0.2.1:1",
             "credentialSecretRef": {"name": "theirs", "key": "k"}}});
         let mut fields = vec![
-            field(json!({"maxSessions": 5}), settings, SETTINGS, Effect::Holds("max_sessions = 5")),
+            field(
+                json!({"maxSessions": 5}),
+                settings,
+                SETTINGS,
+                Effect::Holds("max_sessions = 5"),
+            ),
             field(json!({"replicas": 0}), POOL, "/spec/replicas", is(json!(0))),
-            field(json!({"orchestrator": external}), settings, SETTINGS, Effect::Holds("orchestrator = \"https://192.0.2.1:1/\"")),
-            field(json!({}), POOL, "/spec/template/spec/volumes/2/secret/secretName", is(json!("theirs"))),
+            field(
+                json!({"orchestrator": {"ref": {"name": "p"}}}),
+                settings,
+                SETTINGS,
+                Effect::Holds("orchestrator = \"https://p-orchestrator."),
+            ),
+            field(
+                json!({"orchestrator": external}),
+                settings,
+                SETTINGS,
+                Effect::Holds("orchestrator = \"https://192.0.2.1:1/\""),
+            ),
+            field(
+                json!({"orchestrator": {"external": {"credentialSecretRef": {"name": "others"}}}}),
+                POOL,
+                "/spec/template/spec/volumes/2/secret/secretName",
+                is(json!("others")),
+            ),
         ];
         fields.extend(gpu(POOL));
         fields.extend(shared(POOL, "a-pool-settings"));
@@ -291,16 +341,19 @@ async fn every_field_of_a_pool_has_its_effect() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_a_gateway_has_its_effect() -> Result<()> {
     network("fields-g", |network| async move {
-        network.apply("Orchestrator", "o", json!({})).await?;
+        for name in ["o", "p"] {
+            network.apply("Orchestrator", name, json!({})).await?;
+        }
         network.apply("Gateway", "a", gateway(&["o"])).await?;
         let settings = ("ConfigMap", "v1", "a-gateway-settings");
         let token = json!({"allowUnauthenticated": null, "tokenSecretRef": {"name": "ingest", "key": "token"}});
         let mut fields = vec![
-            field(json!({}), settings, SETTINGS, Effect::Holds("https://o-orchestrator.")),
+            field(json!({"orchestrators": {"refs": [{"name": "o"}, {"name": "p"}]}}), settings, SETTINGS, Effect::Holds("https://p-orchestrator.")),
             field(json!({"orchestrators": {"refs": null, "addresses": ["https://192.0.2.1:1"]}}), settings, SETTINGS, Effect::Holds("https://192.0.2.1:1/")),
             field(json!({"profiles": [{"name": "p", "width": 320, "height": 180, "bitrate": 300_000, "fps": 25, "gop": "2"}]}), settings, SETTINGS, Effect::Holds("bitrate = 300000")),
             field(json!({"ingest": {"http": token}}), GATEWAY, "/spec/template/spec/volumes/2/secret/secretName", is(json!("ingest"))),
             field(json!({"exposure": {"type": "NodePort"}}), ("Service", "v1", "a-gateway"), "/spec/type", is(json!("NodePort"))),
+            field(json!({"exposure": {"type": "LoadBalancer"}}), ("Service", "v1", "a-gateway"), "/spec/type", is(json!("LoadBalancer"))),
         ];
         fields.extend(shared(GATEWAY, "a-gateway-settings"));
         check(&network, "Gateway", fields).await
