@@ -13,6 +13,7 @@ pub mod faults;
 pub mod health;
 
 mod addons;
+mod br_netfilter;
 mod client;
 pub(crate) mod command;
 mod config;
@@ -107,7 +108,7 @@ impl Cluster {
         command::output(command).await
     }
 
-    /// A built tool (`ctr`, `kubeconform`, ...) by its path.
+    /// A built tool (`ctr`, `helm`, ...) by its path.
     pub fn tool(&self, name: &str) -> PathBuf {
         paths::tool(name)
     }

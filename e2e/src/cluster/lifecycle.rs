@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::control::{self, Request};
 use super::keeper::START_DEADLINE;
-use super::{command, daemons, health, paths, sweep, sysctls};
+use super::{br_netfilter, command, daemons, health, paths, sweep, sysctls};
 
 /// Another cluster-up may be at work: as long as it can take, and a little more.
 const LOCK_DEADLINE: Duration = Duration::from_secs(300);
@@ -53,6 +53,7 @@ pub(crate) async fn up(program: &Path) -> Result<bool> {
     fs::create_dir_all(paths::state("logs"))?;
     symlink(build_tools().await?, paths::state("tools"))?;
     sysctls::save()?;
+    br_netfilter::load().await?;
     sweep::create_cgroups()?;
     let mut keeper = start_keeper(program)?;
     let deadline = Instant::now() + START_DEADLINE;
@@ -91,7 +92,7 @@ pub(crate) async fn down() -> Result<()> {
 async fn build_tools() -> Result<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster/build-tools.sh");
     let mut build = Command::new("bash");
-    build.args([script, "cluster"]).stderr(Stdio::inherit());
+    build.arg(script).stderr(Stdio::inherit());
     let out = command::output(build).await?;
     let folder = out
         .lines()

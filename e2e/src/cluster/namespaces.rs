@@ -55,13 +55,17 @@ fn inner_script() -> String {
     script += "mount -t tmpfs -o mode=755 tmpfs /run\n";
     script += "mkdir -p /run/lock /run/netns\n";
     script += "ip link set lo up\n";
-    script += "ip link add cni0 type bridge\n";
+    // An address of its own: else the bridge takes the lowest of its ports', and with a pod
+    // that goes, the others lose their way to the node until ARP notices.
+    script += "ip link add cni0 address 02:00:0a:58:00:01 type bridge\n";
     script += &format!("ip addr add {NODE_IP}/16 dev cni0\n");
     script += "ip link set cni0 up\n";
     // Without a default route, addresses of Services would be unreachable before any rule
     // sees them. Nothing lies behind it: pods cannot leave the namespace.
     script += "ip route add default dev cni0\n";
     script += "sysctl -q -w net.ipv4.ip_forward=1\n";
+    // A Service's answer from a pod of the same bridge must pass the rules on its way back.
+    script += "sysctl -q -w net.bridge.bridge-nf-call-iptables=1\n";
     script
 }
 

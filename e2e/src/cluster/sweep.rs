@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::{namespaces, paths, sysctls};
+use super::{br_netfilter, namespaces, paths, sysctls};
 
 /// Killed processes go at once, unless the kernel waits for a disk.
 const KILL_DEADLINE: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ pub(crate) async fn sweep() -> Result<()> {
     })
     .await?;
     sysctls::restore();
+    br_netfilter::unload().await;
     if Path::new(paths::STATE).exists() {
         fs::remove_dir_all(paths::STATE)?;
     }
