@@ -2,8 +2,6 @@
 # Builds the programs of the local Kubernetes from Go modules, each pinned in its own module
 # below tools/, and the pause image. Nothing is downloaded but Go modules.
 #
-#   build-tools.sh [cluster]    `cluster` leaves out what only the tests use: helm, kubeconform
-#
 # They go into a cache outside the checkout, keyed by the modules: a second run finds them
 # built. Progress goes to standard error; the last line of standard output is the directory.
 set -euo pipefail
@@ -78,13 +76,9 @@ ldflags=
 build etcd "" go.etcd.io/etcd/server/v3=etcd
 build containerd "no_btrfs no_devmapper no_zfs" \
     $containerd/containerd $containerd/containerd-shim-runc-v2 $containerd/ctr
-build cni "" $cni/main/bridge $cni/main/loopback $cni/ipam/host-local $cni/meta/portmap \
-    $cni/meta/firewall
+build cni "" $cni/main/bridge $cni/main/loopback $cni/ipam/host-local $cni/meta/portmap
 build runc seccomp github.com/opencontainers/runc
 build coredns "" github.com/coredns/coredns
 build_pause
-if [ "${1:-}" != cluster ]; then
-    build helm "" helm.sh/helm/v4/cmd/helm
-    build kubeconform "" github.com/yannh/kubeconform/cmd/kubeconform
-fi
+build helm "" helm.sh/helm/v4/cmd/helm
 echo "$out"
