@@ -52,6 +52,32 @@ pub async fn uninstall(cluster: &Cluster, namespace: &str) -> Result<()> {
     Ok(())
 }
 
+/// One operator a cluster: `make test` after `make demo` takes its place.
+async fn uninstall_elsewhere(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let filter = format!("^{RELEASE}$");
+    let list = [
+        "list",
+        "--all-namespaces",
+        "--filter",
+        &filter,
+        "--output",
+        "json",
+    ];
+    let releases: Vec<Release> = serde_json::from_str(&cluster.helm(&list).await?)?;
+    for release in releases {
+        if release.namespace != namespace {
+            uninstall(cluster, &release.namespace).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What `helm list` says of a release.
+#[derive(serde::Deserialize)]
+struct Release {
+    namespace: String,
+}
+
 /// `helm upgrade --install` of the operator, watching `namespaces`; none means all.
 pub async fn operator(cluster: &Cluster, namespace: &str, namespaces: &[&str]) -> Result<()> {
     operator_of(cluster, &checkout("charts/livepeer"), namespace, namespaces).await
@@ -64,6 +90,7 @@ pub async fn operator_of(
     namespace: &str,
     namespaces: &[&str],
 ) -> Result<()> {
+    uninstall_elsewhere(cluster, namespace).await?;
     let chart = chart.display().to_string();
     let watched = serde_json::to_string(namespaces)?;
     let watch = format!("watchNamespaces={watched}");
@@ -75,6 +102,8 @@ pub async fn operator_of(
         "--namespace",
         namespace,
         "--create-namespace",
+        // the CRDs, which an uninstalled release of another namespace leaves behind
+        "--take-ownership",
         "--wait",
         "--timeout",
         "3m",
