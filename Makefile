@@ -1,16 +1,19 @@
 # The commands of this project; each says what it does. `make help` lists them.
 # All work on the local Kubernetes only (one a machine), whatever KUBECONFIG says.
 
-E2E = cargo run --quiet --bin livepeer-e2e --
+# All programs and tests at once, as everywhere here: fewer would select other features of
+# the dependencies, and compile them again.
+target = $${CARGO_TARGET_DIR:-target}/debug
+E2E = cargo build --quiet --locked --workspace --bins --tests && $(target)/livepeer-e2e
 
 .PHONY: help run demo demo-down test bench faults audit cluster-up cluster-down images crds setup
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-run: ## one node with every role, no cluster, no chain: then curl -T seg.ts 127.0.0.1:9935/live/hello/0.ts
+run: setup ## one node with every role, no cluster, no chain: then curl -T seg.ts 127.0.0.1:9935/live/hello/0.ts
 	cargo build --bin livepeer-node --bin livepeer-engine
-	cargo run --quiet --bin livepeer-node -- all
+	$(target)/livepeer-node all
 
 demo: ## the local Kubernetes, the operator by Helm, a real clip through the pods
 	e2e/demo.sh
