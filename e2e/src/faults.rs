@@ -4,11 +4,13 @@
 //! orchestrators, each with its own pool of two transcoders, behind one gateway. A
 //! stream of two small renditions runs through it in real time, from before the first
 //! fault to after the last. A fault strikes what has the stream, in the middle of a
-//! segment's work; one that came too early or too late is void and done again.
+//! segment's work: the orchestrator's counters say that the work has begun and has not
+//! ended. One that came too early or too late is void and done again.
 //!
 //! Lost is as design §5 has it: the segment's one sending did not bring a complete,
 //! decodable reply within max(2 × duration, 4 s) beyond the fault-free p99, or the
-//! playlist has a gap.
+//! playlist has a gap. Every segment is judged, also those of a void strike and those
+//! sent while what was struck came back.
 
 mod command;
 mod live;
@@ -21,12 +23,13 @@ use serde_json::json;
 
 use crate::install;
 use crate::network::{Network, STARTS, gateway};
+use crate::stream::Clip;
 use crate::stream::clip::SEGMENT;
-use crate::stream::{Clip, Reply};
 pub use command::report;
 use live::Live;
 pub use report::{Baseline, Cost};
 pub use strike::Fault;
+pub use target::Work;
 
 /// Orchestrators of the network.
 const ORCHESTRATORS: [&str; 2] = ["north", "south"];
@@ -53,6 +56,8 @@ pub struct Faults {
     operator: String,
     live: Live,
     baseline: Baseline,
+    /// Segments of the stream that were judged.
+    judged: usize,
 }
 
 impl Faults {
@@ -80,6 +85,7 @@ impl Faults {
             operator: operator.to_owned(),
             live,
             baseline,
+            judged: BASELINE,
         })
     }
 
@@ -92,18 +98,26 @@ impl Faults {
     /// Strikes once, in the middle of a segment; what it cost. Returns when everything
     /// is `Ready` again.
     pub async fn strike(&mut self, fault: Fault) -> Result<Cost> {
+        let mut lost = Vec::new();
         for _ in 0..TRIES {
-            let (window, share) = self.strike_somewhere(fault).await?;
-            if !fault.needs_a_segment() || COUNTS.contains(&share) {
-                return Cost::of(&window, &self.baseline).await;
+            self.live.check_playlists().await?;
+            let (hit, cost) = self.strike_somewhere(fault).await?;
+            lost.extend(cost.lost);
+            if hit {
+                let added = cost.added;
+                return Ok(Cost { lost, added });
             }
         }
         bail!("{fault:?} never hit the middle of a segment in {TRIES} tries")
     }
 
-    /// Strikes; the segments from the one that was under way on, and how far that one was.
-    async fn strike_somewhere(&mut self, fault: Fault) -> Result<(Vec<Reply>, f64)> {
+    /// Strikes if a segment is under way; whether in its middle, and what it cost.
+    async fn strike_somewhere(&mut self, fault: Fault) -> Result<(bool, Cost)> {
         let aim = strike::aim(fault, &self.network, &self.operator).await?;
+        let work = match aim.amid {
+            Some(orchestrator) => Some(Work::watch(&self.network, orchestrator).await?),
+            None => None,
+        };
         let seq = self.live.next().await?;
         let begun = self
             .live
@@ -111,26 +125,46 @@ impl Faults {
             .context("a segment that was not sent")?;
         let usual = self.baseline.p50;
         tokio::time::sleep_until(begun + usual.mul_f64(MIDDLE)).await;
+        if let Some(work) = &work
+            && !work.is_under_way().await?
+        {
+            return Ok((false, self.judge(seq).await?));
+        }
         aim.strike(&self.network).await?;
         let share = begun.elapsed().as_secs_f64() / usual.as_secs_f64();
         let ends = fault.ends_the_stream();
         let last = if ends { seq } else { seq + AFTER };
         self.live.until(last + 1).await?;
-        let mut window = self.live.replies();
-        window.retain(|reply| (seq..=last).contains(&reply.seq));
         aim.undo(&self.network).await;
-        install::ready(&self.network.cluster, &self.network.namespace, STARTS).await?;
         if ends {
-            // what was pushed while the gateway was away is not the fault's
-            self.live.renew(&self.network, GATEWAY).await?;
+            strike::restarted(&self.network, &aim).await?;
         }
-        Ok((window, share))
+        install::ready(&self.network.cluster, &self.network.namespace, STARTS).await?;
+        let cost = if ends {
+            // what was pushed while the gateway was away is not the fault's
+            let cost = self.judge(seq + 1).await?;
+            self.live.renew(&self.network, GATEWAY).await?;
+            self.judged = 0;
+            cost
+        } else {
+            self.judge(self.live.sent()).await?
+        };
+        Ok((work.is_none() || COUNTS.contains(&share), cost))
     }
 
-    /// Ends the stream: every segment that was ever sent has an answer, and the
-    /// playlist has no gap.
-    pub async fn finish(self) -> Result<()> {
-        let Self { live, .. } = self;
-        live.finish().await
+    /// What the segments before `end` that were not judged yet cost.
+    async fn judge(&mut self, end: usize) -> Result<Cost> {
+        self.live.until(end).await?;
+        let mut window = self.live.replies();
+        window.retain(|reply| (self.judged..end).contains(&reply.seq));
+        self.judged = end;
+        Cost::of(&window, &self.baseline).await
+    }
+
+    /// Ends the stream. What its last segments cost; the playlist has no gap.
+    pub async fn finish(mut self) -> Result<Vec<String>> {
+        let cost = self.judge(self.live.sent()).await?;
+        self.live.check_playlists().await?;
+        Ok(cost.lost)
     }
 }

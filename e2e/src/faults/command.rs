@@ -38,8 +38,11 @@ pub async fn report(cluster: &Cluster, faults: &[Fault], runs: usize) -> Result<
         for &fault in faults {
             any |= line(&mut bench, fault, runs).await?;
         }
-        bench.finish().await?;
-        Ok(any)
+        let lost = bench.finish().await?;
+        for one in &lost {
+            say(&format!("afterwards {one}"));
+        }
+        Ok(any || !lost.is_empty())
     })
     .await
 }

@@ -26,10 +26,10 @@ pub(super) struct Live {
     count: watch::Receiver<usize>,
     task: JoinSet<()>,
     clip: Clip,
-    stream: String,
-    /// Its streams so far: a gateway that restarts begins a new one.
-    renewed: usize,
 }
+
+/// Its name.
+const STREAM: &str = "live";
 
 struct State {
     pusher: Pusher,
@@ -55,21 +55,18 @@ impl Live {
         });
         let (sender, count) = watch::channel(0);
         let mut task = JoinSet::new();
-        let stream = "live-0".to_owned();
-        task.spawn(push(
-            Arc::clone(&state),
-            stream.clone(),
-            clip.clone(),
-            sender,
-        ));
+        task.spawn(push(Arc::clone(&state), clip.clone(), sender));
         Self {
             state,
             count,
             task,
             clip: clip.clone(),
-            stream,
-            renewed: 0,
         }
+    }
+
+    /// How many segments were sent.
+    pub(super) fn sent(&self) -> usize {
+        *self.count.borrow()
     }
 
     /// Waits for the next segment to be sent; its number.
@@ -114,16 +111,13 @@ impl Live {
     pub(super) async fn renew(&mut self, network: &Network, gateway: &str) -> Result<()> {
         self.task.shutdown().await;
         let (pusher, forward) = network.pusher(gateway).await?;
-        let renewed = self.renewed + 1;
         *self = Self::start(pusher, forward, &self.clip);
-        self.renewed = renewed;
         self.until(3).await
     }
 
-    /// Stops pushing; the playlist that is there has no gap.
-    pub(super) async fn finish(mut self) -> Result<()> {
-        self.task.shutdown().await;
-        let base = format!("{}/stream/{}", self.state.gateway, self.stream);
+    /// The playlists that are there have no gap.
+    pub(super) async fn check_playlists(&self) -> Result<()> {
+        let base = format!("{}/stream/{STREAM}", self.state.gateway);
         let multivariant = text(&format!("{base}.m3u8")).await?;
         let media: Vec<&str> = multivariant
             .lines()
@@ -158,15 +152,15 @@ async fn text(url: &str) -> Result<String> {
 }
 
 /// Pushes until it is dropped.
-async fn push(state: Arc<State>, stream: String, clip: Clip, count: watch::Sender<usize>) {
+async fn push(state: Arc<State>, clip: Clip, count: watch::Sender<usize>) {
     let mut pushes = JoinSet::new();
     let mut tick = tokio::time::interval(SEGMENT);
     for seq in 0.. {
         tick.tick().await;
         lock(&state.begun).push(Instant::now());
-        let (state, stream, data) = (Arc::clone(&state), stream.clone(), clip.segment(seq));
+        let (state, data) = (Arc::clone(&state), clip.segment(seq));
         pushes.spawn(async move {
-            let reply = state.pusher.push(&stream, seq, data, SEGMENT).await;
+            let reply = state.pusher.push(STREAM, seq, data, SEGMENT).await;
             lock(&state.replies).push(reply);
         });
         count.send_replace(seq + 1);

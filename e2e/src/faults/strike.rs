@@ -1,17 +1,19 @@
 //! The faults, and how each strikes: what can be found out beforehand is, so that the
 //! strike itself takes no time.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::target::{self, Target};
 use super::{GATEWAY, SESSIONS};
-use crate::network::Network;
+use crate::cluster::health;
+use crate::network::{Network, STARTS};
 
 /// The container of every pod of ours.
 const CONTAINER: &str = "node";
@@ -48,23 +50,6 @@ impl Fault {
         Self::value_variants()
     }
 
-    /// Whether it counts only in the middle of a segment.
-    pub(super) fn needs_a_segment(self) -> bool {
-        match self {
-            Self::KillTranscoder
-            | Self::FreezeTranscoder
-            | Self::CutTranscoder
-            | Self::StopTranscoder
-            | Self::DeleteTranscoder
-            | Self::KillOrchestrator
-            | Self::StopOrchestrator
-            | Self::DeleteOrchestrator
-            | Self::StopGateway => true,
-            // they work later, by way of the API server
-            Self::EditLiveField | Self::KillOperator => false,
-        }
-    }
-
     /// Whether the gateway goes, and its streams with it.
     pub(super) fn ends_the_stream(self) -> bool {
         self == Self::StopGateway
@@ -72,14 +57,21 @@ impl Fault {
 }
 
 /// A fault that is about to strike.
-pub(super) enum Aim {
+pub(super) struct Aim {
+    blow: Blow,
+    /// The orchestrator that has the stream, when the fault counts only in the middle of a
+    /// segment.
+    pub(super) amid: Option<&'static str>,
+}
+
+enum Blow {
     /// These processes get this signal.
     Processes(Vec<Pid>, Signal),
     /// These processes freeze, until undone.
     Frozen(Vec<Pid>),
     /// This link goes down, until undone.
     Link(String),
-    /// These pods are deleted.
+    /// This pod is deleted.
     Delete(Target),
     /// The pool has this many sessions from now on.
     Sessions(Target, u32),
@@ -87,70 +79,68 @@ pub(super) enum Aim {
 
 /// Finds out what a fault will strike.
 pub(super) async fn aim(fault: Fault, network: &Network, operator: &str) -> Result<Aim> {
-    let first = async |target: &Target| processes(network, &target.pod).await;
-    Ok(match fault {
-        Fault::KillTranscoder => {
-            let target = target::transcoder(network).await?;
-            Aim::Processes(first(&target).await?[..1].to_vec(), Signal::KILL)
+    let target = match fault {
+        Fault::KillTranscoder
+        | Fault::FreezeTranscoder
+        | Fault::CutTranscoder
+        | Fault::StopTranscoder
+        | Fault::DeleteTranscoder
+        | Fault::EditLiveField => target::transcoder(network).await?,
+        Fault::KillOrchestrator
+        | Fault::StopOrchestrator
+        | Fault::DeleteOrchestrator
+        | Fault::StopGateway
+        | Fault::KillOperator => target::orchestrator(network).await?,
+    };
+    let amid = match fault {
+        // they work later, by way of the API server
+        Fault::EditLiveField | Fault::KillOperator => None,
+        _ => Some(target.owner),
+    };
+    let node = async || processes(network, &target.pod).await;
+    let blow = match fault {
+        Fault::KillTranscoder | Fault::KillOrchestrator => {
+            Blow::Processes(node().await?[..1].to_vec(), Signal::KILL)
         }
-        Fault::FreezeTranscoder => {
-            let target = target::transcoder(network).await?;
-            Aim::Frozen(first(&target).await?)
+        Fault::StopTranscoder | Fault::StopOrchestrator => {
+            Blow::Processes(node().await?[..1].to_vec(), Signal::TERM)
         }
+        Fault::FreezeTranscoder => Blow::Frozen(node().await?),
         Fault::CutTranscoder => {
-            let target = target::transcoder(network).await?;
             let (cluster, namespace) = (&network.cluster, &network.namespace);
-            let link = cluster.link(namespace, &target.pod, CONTAINER).await?;
-            Aim::Link(link)
+            Blow::Link(cluster.link(namespace, &target.pod, CONTAINER).await?)
         }
-        Fault::StopTranscoder => {
-            let target = target::transcoder(network).await?;
-            Aim::Processes(first(&target).await?[..1].to_vec(), Signal::TERM)
-        }
-        Fault::DeleteTranscoder => Aim::Delete(target::transcoder(network).await?),
-        Fault::KillOrchestrator => {
-            let target = target::orchestrator(network).await?;
-            Aim::Processes(first(&target).await?[..1].to_vec(), Signal::KILL)
-        }
-        Fault::StopOrchestrator => {
-            let target = target::orchestrator(network).await?;
-            Aim::Processes(first(&target).await?[..1].to_vec(), Signal::TERM)
-        }
-        Fault::DeleteOrchestrator => Aim::Delete(target::orchestrator(network).await?),
+        Fault::DeleteTranscoder | Fault::DeleteOrchestrator => Blow::Delete(target),
         Fault::StopGateway => {
             let pod = network.pod("gateway", GATEWAY).await?;
-            Aim::Processes(processes(network, &pod).await?[..1].to_vec(), Signal::TERM)
+            Blow::Processes(processes(network, &pod).await?[..1].to_vec(), Signal::TERM)
         }
         Fault::EditLiveField => {
-            let target = target::transcoder(network).await?;
-            let sessions = sessions(network, target.owner).await?;
-            Aim::Sessions(
-                target,
-                if sessions == SESSIONS {
-                    SESSIONS + 1
-                } else {
-                    SESSIONS
-                },
-            )
+            let other = match sessions(network, target.owner).await? {
+                SESSIONS => SESSIONS + 1,
+                _ => SESSIONS,
+            };
+            Blow::Sessions(target, other)
         }
-        Fault::KillOperator => Aim::Processes(operators(network, operator).await?, Signal::KILL),
-    })
+        Fault::KillOperator => Blow::Processes(operators(network, operator).await?, Signal::KILL),
+    };
+    Ok(Aim { blow, amid })
 }
 
 impl Aim {
     /// Strikes.
     pub(super) async fn strike(&self, network: &Network) -> Result<()> {
-        match self {
-            Self::Processes(pids, signal) => send(pids, *signal),
-            Self::Frozen(pids) => send(pids, Signal::STOP),
-            Self::Link(link) => network.cluster.set_link(link, "down").await,
-            Self::Delete(target) => {
+        match &self.blow {
+            Blow::Processes(pids, signal) => send(pids, *signal),
+            Blow::Frozen(pids) => send(pids, Signal::STOP),
+            Blow::Link(link) => network.cluster.set_link(link, "down").await,
+            Blow::Delete(target) => {
                 pods(network)
                     .delete(&target.pod, &DeleteParams::default())
                     .await?;
                 Ok(())
             }
-            Self::Sessions(target, sessions) => {
+            Blow::Sessions(target, sessions) => {
                 let spec = json!({ "maxSessions": sessions });
                 network.edit("TranscoderPool", target.owner, spec).await
             }
@@ -159,10 +149,10 @@ impl Aim {
 
     /// Takes back what would last. What has gone meanwhile needs nothing.
     pub(super) async fn undo(&self, network: &Network) {
-        match self {
-            Self::Frozen(pids) => drop(send(pids, Signal::CONT)),
-            Self::Link(link) => drop(network.cluster.set_link(link, "up").await),
-            Self::Processes(..) | Self::Delete(_) | Self::Sessions(..) => {}
+        match &self.blow {
+            Blow::Frozen(pids) => drop(send(pids, Signal::CONT)),
+            Blow::Link(link) => drop(network.cluster.set_link(link, "up").await),
+            Blow::Processes(..) | Blow::Delete(_) | Blow::Sessions(..) => {}
         }
     }
 }
@@ -176,6 +166,20 @@ fn send(pids: &[Pid], signal: Signal) -> Result<()> {
 
 fn pods(network: &Network) -> Api<Pod> {
     Api::namespaced(network.cluster.client(), &network.namespace)
+}
+
+/// Waits until the gateway runs again, after it has drained.
+pub(super) async fn restarted(network: &Network, aim: &Aim) -> Result<()> {
+    let Blow::Processes(struck, _) = &aim.blow else {
+        return Ok(());
+    };
+    let pod = network.pod("gateway", GATEWAY).await?;
+    health::until(Instant::now() + STARTS, "the gateway's restart", || async {
+        let now = processes(network, &pod).await?;
+        ensure!(now.first() != struck.first(), "the old one runs");
+        Ok(())
+    })
+    .await
 }
 
 /// Every process of a pod, the node itself first; never none.

@@ -1,4 +1,5 @@
-//! Which pods have the stream: those whose counters grow while a segment is done.
+//! Which pods have the stream: those whose counters grow while a segment is done. And
+//! whether one is being done now.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,7 @@ use livepeer_settings::Role;
 use tokio::time::Instant;
 
 use super::{ORCHESTRATORS, SEGMENT};
-use crate::cluster::health;
+use crate::cluster::{Forward, health};
 use crate::network::Network;
 
 /// A pod, by what made it.
@@ -31,8 +32,46 @@ pub(super) async fn transcoder(network: &Network) -> Result<Target> {
 
 /// The orchestrator that has the stream.
 pub(super) async fn orchestrator(network: &Network) -> Result<Target> {
-    let counter = "livepeer_orchestrator_segments_total";
-    busy(network, "orchestrator", Role::Orchestrator, counter).await
+    busy(network, "orchestrator", Role::Orchestrator, SEGMENTS).await
+}
+
+/// Segments that an orchestrator has ended.
+const SEGMENTS: &str = "livepeer_orchestrator_segments_total";
+/// Tasks that it gave to transcoders: one a segment, and more when they fail.
+const ATTEMPTS: &str = "livepeer_orchestrator_attempts_total";
+
+/// The work of an orchestrator with one stream.
+pub struct Work {
+    probes: Forward,
+    /// Attempts and segments when no segment was there.
+    idle: (f64, f64),
+}
+
+impl Work {
+    /// To be called between two segments.
+    pub async fn watch(network: &Network, orchestrator: &str) -> Result<Self> {
+        let pod = format!("pod/{orchestrator}-orchestrator-0");
+        let port = Role::Orchestrator.probe_port();
+        let forward = network.cluster.forward(&network.namespace, &pod, port);
+        let mut work = Self {
+            probes: forward.await?,
+            idle: (0.0, 0.0),
+        };
+        work.idle = work.counts().await?;
+        Ok(work)
+    }
+
+    /// Whether a segment was given to a transcoder since, and is not done.
+    pub async fn is_under_way(&self) -> Result<bool> {
+        let (attempts, segments) = self.counts().await?;
+        Ok(attempts > self.idle.0 && segments <= self.idle.1)
+    }
+
+    async fn counts(&self) -> Result<(f64, f64)> {
+        let url = format!("http://{}/metrics", self.probes.address);
+        let text = reqwest::get(url).await?.text().await?;
+        Ok((sum(&text, ATTEMPTS), sum(&text, SEGMENTS)))
+    }
 }
 
 async fn busy(network: &Network, component: &str, role: Role, counter: &str) -> Result<Target> {
