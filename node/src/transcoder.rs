@@ -236,7 +236,8 @@ impl Follow<'_> {
             capacity,
             capabilities: &capabilities::message(&capabilities::software(), capacity, WIRE_VERSION),
         };
-        Registration::open(offer).await
+        let opened = Registration::open(offer);
+        tokio::join!(opened, self.worker.uploader.connect()).0
     }
 
     /// When this registration ends: the process stops, or the next one replaces it.

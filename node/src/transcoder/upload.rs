@@ -54,6 +54,7 @@ pub(crate) struct Uploader {
     client: reqwest::Client,
     results: Url,
     draining: Url,
+    health: Url,
 }
 
 impl Uploader {
@@ -65,6 +66,8 @@ impl Uploader {
             .http2_initial_stream_window_size(WINDOW)
             .http2_keep_alive_interval(dial::PING_INTERVAL)
             .http2_keep_alive_timeout(dial::PING_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
+            .pool_idle_timeout(None)
             .connect_timeout(dial::CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -79,6 +82,7 @@ impl Uploader {
             client,
             results: at("/transcodeResults"),
             draining: at("/transcoderDraining"),
+            health: at("/healthz"),
         }
     }
 
@@ -145,6 +149,16 @@ impl Uploader {
             Ok(())
         } else {
             Err(UploadError::Status(status))
+        }
+    }
+
+    /// Makes the connection before the first result: the orchestrator may be on its way
+    /// out by then, and take no new ones.
+    pub(crate) async fn connect(&self) {
+        let asked = self.client.get(self.health.clone());
+        let answered = asked.timeout(dial::CONNECT_TIMEOUT).send().await;
+        if let Err(error) = answered {
+            tracing::debug!(%error, "no connection for results yet");
         }
     }
 
