@@ -1,15 +1,21 @@
-//! The plain listener of a process: `/livez /readyz /startupz /metrics /status`.
+//! The plain listener of a process: `/livez /readyz /servingz /startupz /metrics /status`.
 //!
 //! | Path | Answers 200 when |
 //! |---|---|
 //! | `/livez` | the process answers at all |
 //! | `/startupz` | every component has reported once |
 //! | `/readyz` | every component is well, and the process was not told to stop |
+//! | `/servingz` | it was ready once, its own components are well, and it has not stopped |
+//!
+//! `/readyz` is for a load balancer that picks among many. A pod's readiness probe asks
+//! `/servingz`, so that its Service still leads to what it holds (playlists, sessions)
+//! when those it depends on are away, and while it drains: a pod that is deleted is no
+//! ready endpoint whatever it answers, and is reached when there is no other (KEP-1669).
 //!
 //! A component is a fixed name that a role registers when it starts, such as
 //! `engine` or `registration`. Anything else answers 503 with the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
@@ -35,6 +41,8 @@ pub struct Health {
 
 struct Inner {
     components: BTreeMap<&'static str, Component>,
+    /// Components that tell of another process, and were well once.
+    met: BTreeSet<&'static str>,
     reporters: Vec<Reporter>,
     registry: Registry,
 }
@@ -59,6 +67,7 @@ impl Health {
             lifecycle,
             inner: Arc::new(Mutex::new(Inner {
                 components: BTreeMap::new(),
+                met: BTreeSet::new(),
                 reporters: Vec::new(),
                 registry: Registry::with_prefix("livepeer"),
             })),
@@ -88,6 +97,14 @@ impl Health {
                 Component::Well | Component::Starting => tracing::info!(component, "ready"),
             }
         }
+    }
+
+    /// Reports a component that tells of another process.
+    pub fn set_dependency(&self, component: &'static str, state: Result<(), String>) {
+        if state.is_ok() {
+            self.with(|inner| inner.met.insert(component));
+        }
+        self.set(component, state);
     }
 
     /// Adds a function that fills in its part of `/status`. It must not block.
@@ -124,6 +141,20 @@ impl Health {
             );
         });
         reasons
+    }
+
+    /// What it holds is served, whether or not new work could be done.
+    fn serves(&self) -> bool {
+        match self.lifecycle.phase() {
+            Phase::Starting | Phase::Serving => self.with(|inner| {
+                let well = |(name, state): (&&'static str, &Component)| {
+                    *state == Component::Well || inner.met.contains(*name)
+                };
+                !inner.components.is_empty() && inner.components.iter().all(well)
+            }),
+            Phase::LameDuck | Phase::Draining => true,
+            Phase::Stopped => false,
+        }
     }
 
     fn started(&self) -> bool {
@@ -166,6 +197,7 @@ pub async fn serve(
         .route("/livez", get(async || "ok\n"))
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
+        .route("/servingz", get(servingz))
         .route("/metrics", get(metrics))
         .route(
             "/status",
@@ -184,6 +216,10 @@ async fn startupz(State(health): State<Health>) -> Response {
 async fn readyz(State(health): State<Health>) -> Response {
     let reasons = health.reasons();
     verdict(reasons.is_empty(), &reasons)
+}
+
+async fn servingz(State(health): State<Health>) -> Response {
+    verdict(health.serves(), &health.reasons())
 }
 
 fn verdict(good: bool, reasons: &[String]) -> Response {
@@ -214,9 +250,11 @@ async fn metrics(State(health): State<Health>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::Health;
     use crate::lifecycle::Lifecycle;
-    use livepeer_settings::Role;
+    use livepeer_settings::{Drain, Role};
 
     #[test]
     fn ready_only_when_every_expected_component_is_well() {
@@ -239,5 +277,30 @@ mod tests {
         health.set("listener", Ok(()));
         lifecycle.stop_now();
         assert!(!health.status().ready && health.status().draining);
+        assert!(!health.serves());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_drains_serves_though_nothing_new_could_be_done() {
+        let lifecycle = Lifecycle::default();
+        let health = Health::new(Role::Gateway, lifecycle.clone());
+        health.set_dependency("orchestrators", Err("none answers".to_owned()));
+        assert!(!health.serves(), "never was ready");
+        health.set_dependency("orchestrators", Ok(()));
+        health.set_dependency("orchestrators", Err("gone".to_owned()));
+        assert!(!health.status().ready && health.serves());
+        health.set("engine", Err("no worker".to_owned()));
+        assert!(!health.serves());
+        let drain = Drain::default();
+        let later = drain.lame_duck + Duration::from_secs(1);
+        let winding = lifecycle.wind_down(&drain);
+        let look = async {
+            tokio::task::yield_now().await;
+            assert!(!health.status().ready && health.serves(), "lame duck");
+            tokio::time::sleep(later).await;
+            assert!(!health.status().ready && health.serves(), "draining");
+        };
+        tokio::join!(winding, look);
+        assert!(!health.serves(), "stopped");
     }
 }

@@ -4,90 +4,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::DeleteParams;
 use livepeer_e2e::cluster::audit::AuditEvent;
 use livepeer_e2e::cluster::faults::Signal;
 use livepeer_e2e::cluster::{Cluster, health};
 use livepeer_e2e::install;
 use livepeer_e2e::namespace::in_namespace;
 use livepeer_e2e::network::{Network, REACTS, STARTS};
-use livepeer_e2e::stream::{Pusher, Reply, clip};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{
-    OPERATOR, clip as the_clip, network, network_alone, network_without_operator,
-    nothing_was_forbidden,
-};
+use crate::drain::{complete, push};
+use crate::support::{OPERATOR, network_alone, network_without_operator, nothing_was_forbidden};
 
 /// A lease lasts 15 s; the other replica asks for it every few seconds.
 const TAKES_OVER: Duration = Duration::from_secs(30);
-
-/// Two renditions: a second of work or two.
-async fn push(pusher: &Pusher, stream: &str, seq: usize) -> Result<Reply> {
-    let two = json!([
-        {"name": "480p", "width": 854, "height": 480, "bitrate": 1_600_000},
-        {"name": "240p", "width": 426, "height": 240, "bitrate": 600_000},
-    ]);
-    let pusher = pusher.clone().with_profiles(&two);
-    let segment = the_clip().await?.segment(seq);
-    Ok(pusher.push(stream, seq, segment, clip::SEGMENT).await)
-}
-
-/// Pushes a stream of two segments and does something to what serves it while the second
-/// is being transcoded. Both come back.
-async fn in_the_middle(network: &Network, what: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
-    let (pusher, _forward) = network.pusher("a").await?;
-    complete(&push(&pusher, "middle", 0).await?)?;
-    let pod = network.pod("pool", "a").await?;
-    let strike = async {
-        working(network, &pod).await?;
-        what().await
-    };
-    let (reply, struck) = tokio::join!(push(&pusher, "middle", 1), strike);
-    struck?;
-    complete(&reply?)
-}
-
-/// Waits until a transcoder's engine decodes and encodes.
-async fn working(network: &Network, pod: &str) -> Result<()> {
-    health::until(Instant::now() + REACTS, "work in the pool", || async {
-        let pids = network
-            .cluster
-            .pids(&network.namespace, pod, "node")
-            .await?;
-        let busy = pids
-            .iter()
-            .any(|pid| is_running(pid.as_raw_nonzero().get()));
-        ensure!(busy, "no worker runs");
-        Ok(())
-    })
-    .await
-}
-
-/// True of a worker that is on a processor or wants one.
-fn is_running(pid: i32) -> bool {
-    let read =
-        |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten();
-    let mut threads = tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
-    let running = |stat: String| {
-        stat.rsplit(") ")
-            .next()
-            .is_some_and(|rest| rest.starts_with('R'))
-    };
-    read("cmdline").contains("livepeer-engine") && threads.any(running)
-}
-fn complete(reply: &Reply) -> Result<()> {
-    ensure!(reply.is_complete(2), "{} {:?}", reply.status, reply.error);
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_operator_pods_serve_and_a_namespace_goes() -> Result<()> {
@@ -250,77 +183,4 @@ async fn holder(cluster: &Cluster) -> Result<String> {
     let lease = leases.get("livepeer-operator").await?;
     let holder = lease.spec.and_then(|spec| spec.holder_identity);
     holder.context("nobody leads")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_node_lets_go_of_every_pod() -> Result<()> {
-    network_alone("drain", |network| async move {
-        network.smallest("a", 1).await?;
-        // two that will never be ready: a budget that counts them would hold up the drain
-        let broken = json!({"orchestrator": {"ref": {"name": "a"}}, "replicas": 2,
-            "image": "livepeer.local/none:1", "imagePullPolicy": "Never"});
-        network.apply("TranscoderPool", "broken", broken).await?;
-        let failed = ("Ready", "False", "ImagePullFailed");
-        network
-            .condition(("TranscoderPool", "broken"), failed, STARTS)
-            .await?;
-        let nodes: Api<Node> = Api::all(network.cluster.client());
-        let node = nodes.list(&ListParams::default()).await?.items.remove(0);
-        let node = node.metadata.name.context("a node without a name")?;
-        let selector = "--pod-selector=app.kubernetes.io/name=livepeer";
-        let drain = [
-            "drain",
-            &node,
-            selector,
-            "--delete-emptydir-data",
-            "--timeout=90s",
-        ];
-        let drained = network.cluster.kubectl(&drain).await.map(drop);
-        let drained = drained.context("kubectl drain did not complete");
-        network.cluster.kubectl(&["uncordon", &node]).await?;
-        drained?;
-        network.delete("TranscoderPool", "broken").await?;
-        install::ready(&network.cluster, &network.namespace, STARTS).await
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn deleting_everything_ends_no_segment_and_leaves_only_the_claim() -> Result<()> {
-    network("delete", |network| async move {
-        network.smallest("a", 1).await?;
-        in_the_middle(&network, async || {
-            for kind in install::KINDS {
-                network.delete(kind, "a").await?;
-            }
-            Ok(())
-        })
-        .await?;
-        health::until(Instant::now() + STARTS, "an empty namespace", || async {
-            let kinds = "all,configmaps,secrets,poddisruptionbudgets,networkpolicies,pvc";
-            let ours = ["-l", "app.kubernetes.io/name=livepeer", "-o", "name"];
-            let mut args = vec!["-n", &network.namespace, "get", kinds];
-            args.extend(ours);
-            let left = network.cluster.kubectl(&args).await?;
-            ensure!(
-                left.trim() == "persistentvolumeclaim/data-a-orchestrator-0",
-                "left: {left}"
-            );
-            Ok(())
-        })
-        .await
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_deleted_finishes_its_segments() -> Result<()> {
-    network("lastpool", |network| async move {
-        network.smallest("a", 1).await?;
-        in_the_middle(&network, async || {
-            network.delete("TranscoderPool", "a").await
-        })
-        .await
-    })
-    .await
 }

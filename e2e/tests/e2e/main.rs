@@ -4,6 +4,7 @@
 mod admit;
 mod cluster;
 mod credentials;
+mod drain;
 mod fields;
 mod lifecycle;
 mod network_policy;

@@ -54,7 +54,7 @@ pub struct Settings {
     pub version: u32,
     /// Live.
     pub log_level: LogLevel,
-    /// `/livez /readyz /startupz /metrics /status`; absent: loopback, the role's port.
+    /// `/livez /readyz /servingz /startupz /metrics /status`; absent: loopback, the role's port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_addr: Option<SocketAddr>,
     pub drain: Drain,

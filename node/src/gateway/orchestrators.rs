@@ -131,10 +131,10 @@ impl Orchestrators {
                 .map(address)
                 .collect();
             self.replace(&uris, &mut watches);
-            health.set(COMPONENT, self.verdict());
+            health.set_dependency(COMPONENT, self.verdict());
             loop {
                 tokio::select! {
-                    () = self.changed.notified() => health.set(COMPONENT, self.verdict()),
+                    () = self.changed.notified() => health.set_dependency(COMPONENT, self.verdict()),
                     changed = settings.changed() => match changed {
                         Ok(()) => break,
                         Err(_) => {

@@ -203,7 +203,8 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         "volumeMounts": mounts,
         "startupProbe": probe("/startupz", 2, STARTUP_TRIES),
         "livenessProbe": probe("/livez", 10, LIVE_TRIES),
-        "readinessProbe": probe("/readyz", 2, READY_TRIES),
+        // ready to the end: a pod that is deleted is found when there is no other
+        "readinessProbe": probe("/servingz", 2, READY_TRIES),
         "terminationMessagePolicy": "File",
         "securityContext": {
             "allowPrivilegeEscalation": false,
