@@ -1,5 +1,8 @@
 //! What the API server was asked: its audit log, one event a finished request.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -104,9 +107,11 @@ impl Cluster {
 
     /// The events written since a mark, oldest first; a line being written is left out.
     pub fn audit_since(&self, mark: AuditMark) -> Result<Vec<AuditEvent>> {
-        let log = std::fs::read(daemons::audit_log())?;
-        let start = usize::try_from(mark.0)?.min(log.len());
-        let text = String::from_utf8_lossy(log.get(start..).unwrap_or_default());
+        let mut log = File::open(daemons::audit_log())?;
+        log.seek(SeekFrom::Start(mark.0))?;
+        let mut written = Vec::new();
+        log.read_to_end(&mut written)?;
+        let text = String::from_utf8_lossy(&written);
         text.split_inclusive('\n')
             .filter(|line| line.ends_with('\n'))
             .map(|line| Ok(serde_json::from_str(line)?))
