@@ -144,6 +144,9 @@ pub enum ReconcileError {
     Kube(#[from] kube::Error),
     #[error("reconcile took longer than {0:?}")]
     TimedOut(std::time::Duration),
+    /// A bug of ours; it is in the log, and other resources do not notice.
+    #[error("reconcile panicked")]
+    Panicked,
 }
 
 impl ReconcileError {

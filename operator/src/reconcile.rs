@@ -4,9 +4,11 @@
 //! and the outcome becomes the time of the next look. A status that would not change is
 //! not written.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -56,13 +58,22 @@ pub async fn reconcile<K: Kind>(
         return Ok(Action::await_change());
     }
     let started = Instant::now();
-    let result = match tokio::time::timeout(RECONCILE_LIMIT, turn(object, &context)).await {
-        Ok(result) => result,
-        Err(_) => Err(ReconcileError::TimedOut(RECONCILE_LIMIT)),
-    };
+    let result = contained(turn(object, &context)).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     context.metrics.reconciled(kind, outcome, started.elapsed());
     result
+}
+
+/// Runs a turn that may take too long or panic. All resources share one task.
+async fn contained(
+    turn: impl Future<Output = Result<Action, ReconcileError>>,
+) -> Result<Action, ReconcileError> {
+    let caught = AssertUnwindSafe(turn).catch_unwind();
+    match tokio::time::timeout(RECONCILE_LIMIT, caught).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ReconcileError::Panicked),
+        Err(_) => Err(ReconcileError::TimedOut(RECONCILE_LIMIT)),
+    }
 }
 
 /// What to do after an error, for kube's applier.
@@ -320,9 +331,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::same;
+    use super::{RECONCILE_LIMIT, contained, same};
     use crate::api::{Gateway, Orchestrator, TranscoderPool};
-    use crate::kind::Kind;
+    use crate::kind::{Kind, ReconcileError};
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -339,6 +350,14 @@ mod tests {
         .unwrap();
         let again = object.stored_facts().status(3, Vec::new());
         assert!(same(&object.stored_status(), &again), "{again}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_panics_or_hangs_is_an_error_of_its_resource() {
+        let panics = contained(async { unreachable!("the test wants it") }).await;
+        assert!(matches!(panics, Err(ReconcileError::Panicked)));
+        let hangs = contained(std::future::pending()).await;
+        assert!(matches!(hangs, Err(ReconcileError::TimedOut(limit)) if limit == RECONCILE_LIMIT));
     }
 
     #[test]
