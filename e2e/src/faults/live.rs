@@ -26,10 +26,9 @@ pub(super) struct Live {
     count: watch::Receiver<usize>,
     task: JoinSet<()>,
     clip: Clip,
+    /// Its streams before this one: a gateway that restarts may have met the last of them.
+    renewed: usize,
 }
-
-/// Its name.
-const STREAM: &str = "live";
 
 struct State {
     pusher: Pusher,
@@ -42,6 +41,10 @@ struct State {
 impl Live {
     /// Starts pushing.
     pub(super) fn start(pusher: Pusher, forward: Forward, clip: &Clip) -> Self {
+        Self::start_anew(pusher, forward, clip, 0)
+    }
+
+    fn start_anew(pusher: Pusher, forward: Forward, clip: &Clip, renewed: usize) -> Self {
         let profiles = json!([
             {"name": "240p", "width": 426, "height": 240, "bitrate": 400_000},
             {"name": "144p", "width": 256, "height": 144, "bitrate": 200_000},
@@ -55,12 +58,14 @@ impl Live {
         });
         let (sender, count) = watch::channel(0);
         let mut task = JoinSet::new();
-        task.spawn(push(Arc::clone(&state), clip.clone(), sender));
+        let stream = name(renewed);
+        task.spawn(push(Arc::clone(&state), stream, clip.clone(), sender));
         Self {
             state,
             count,
             task,
             clip: clip.clone(),
+            renewed,
         }
     }
 
@@ -111,13 +116,13 @@ impl Live {
     pub(super) async fn renew(&mut self, network: &Network, gateway: &str) -> Result<()> {
         self.task.shutdown().await;
         let (pusher, forward) = network.pusher(gateway).await?;
-        *self = Self::start(pusher, forward, &self.clip);
+        *self = Self::start_anew(pusher, forward, &self.clip, self.renewed + 1);
         self.until(3).await
     }
 
     /// The playlists that are there have no gap.
     pub(super) async fn check_playlists(&self) -> Result<()> {
-        let base = format!("{}/stream/{STREAM}", self.state.gateway);
+        let base = format!("{}/stream/{}", self.state.gateway, name(self.renewed));
         let multivariant = text(&format!("{base}.m3u8")).await?;
         let media: Vec<&str> = multivariant
             .lines()
@@ -133,6 +138,11 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// Name of a stream.
+fn name(renewed: usize) -> String {
+    format!("live-{renewed}")
 }
 
 /// `path` as found in the playlist at `base`.m3u8.
@@ -152,15 +162,15 @@ async fn text(url: &str) -> Result<String> {
 }
 
 /// Pushes until it is dropped.
-async fn push(state: Arc<State>, clip: Clip, count: watch::Sender<usize>) {
+async fn push(state: Arc<State>, stream: String, clip: Clip, count: watch::Sender<usize>) {
     let mut pushes = JoinSet::new();
     let mut tick = tokio::time::interval(SEGMENT);
     for seq in 0.. {
         tick.tick().await;
         lock(&state.begun).push(Instant::now());
-        let (state, data) = (Arc::clone(&state), clip.segment(seq));
+        let (state, stream, data) = (Arc::clone(&state), stream.clone(), clip.segment(seq));
         pushes.spawn(async move {
-            let reply = state.pusher.push(STREAM, seq, data, SEGMENT).await;
+            let reply = state.pusher.push(&stream, seq, data, SEGMENT).await;
             lock(&state.replies).push(reply);
         });
         count.send_replace(seq + 1);
