@@ -1,7 +1,8 @@
 //! Measures how fast this engine is, with a clip of its own.
 //!
-//! One session alone gets all threads, so its speed is about the sum of what sessions at once
-//! can have. The profiles are the gateway's defaults: heavier ladders are corrected for by the
+//! On a CPU by the processor time of one session, so that whatever else the machine does
+//! meanwhile (other pods that start beside this one) does not count; on a card by the clock.
+//! The profiles are the gateway's defaults: heavier ladders are corrected for by the
 //! segments themselves (see `capacity`).
 
 use std::fs;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Engine;
+use super::worker::cpu_time;
+use crate::config::DeviceStatus;
 use crate::error::JobError;
 use crate::job::TranscodeJob;
 use crate::profile::Profile;
@@ -49,6 +52,7 @@ pub(super) async fn speed(engine: &Engine) -> Result<f64, JobError> {
         return Ok(kept.speed);
     }
     let started = Instant::now();
+    let before = used(engine);
     engine
         .transcode(TranscodeJob {
             stream: "self-test".to_owned(),
@@ -63,11 +67,32 @@ pub(super) async fn speed(engine: &Engine) -> Result<f64, JobError> {
             deadline: DEADLINE,
         })
         .await?;
-    let speed = CLIP_PLAYS.as_secs_f64() / started.elapsed().as_secs_f64().max(0.001);
+    let wall = started.elapsed();
+    let processors = match (before, used(engine), engine.device_status()) {
+        (Some(before), Some(after), DeviceStatus::Cpu) => after.checked_sub(before),
+        _ => None,
+    };
+    let speed = times_real_time(wall, processors, engine.shared.limits.threads);
     if let Some(file) = file {
         save(&file, &Kept { key, speed });
     }
     Ok(speed)
+}
+
+/// How many sessions at once keep up: by the processor time that the clip took, on all
+/// `threads`, or else by the clock.
+fn times_real_time(wall: Duration, processors: Option<Duration>, threads: usize) -> f64 {
+    let threads = u32::try_from(threads).unwrap_or(u32::MAX).max(1);
+    let took = match processors {
+        Some(used) if !used.is_zero() => used / threads,
+        Some(_) | None => wall,
+    };
+    CLIP_PLAYS.as_secs_f64() / took.as_secs_f64().max(0.001)
+}
+
+/// Processor time of all workers so far; less than before when one was replaced meanwhile.
+fn used(engine: &Engine) -> Option<Duration> {
+    engine.worker_pids().into_iter().map(cpu_time).sum()
 }
 
 fn key(engine: &Engine) -> String {
@@ -97,5 +122,23 @@ fn save(file: &PathBuf, kept: &Kept) {
         .and_then(|text| fs::write(file, text));
     if let Err(error) = written {
         tracing::debug!(file = %file.display(), %error, "the self-test's result is not kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times_real_time;
+    use std::time::Duration;
+
+    #[test]
+    fn what_else_the_machine_does_meanwhile_does_not_count() {
+        let (quiet, busy) = (Duration::from_millis(125), Duration::from_secs(2));
+        let used = Some(Duration::from_millis(500));
+        let speed = times_real_time(quiet, used, 4);
+        assert!((speed - 8.0).abs() < f64::EPSILON);
+        assert!((times_real_time(busy, used, 4) - speed).abs() < f64::EPSILON);
+        // a card does the work, or a worker was replaced
+        assert!((times_real_time(busy, None, 4) - 0.5).abs() < f64::EPSILON);
+        assert!((times_real_time(busy, Some(Duration::ZERO), 4) - 0.5).abs() < f64::EPSILON);
     }
 }

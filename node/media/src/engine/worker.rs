@@ -134,13 +134,7 @@ impl Worker {
 
     /// CPU time used so far, if the process still is.
     pub(super) fn cpu_time(&self) -> Option<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The name before may hold anything; user and system time are fields 14 and 15.
-        let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
-        let user: u64 = fields.next()?.parse().ok()?;
-        let system: u64 = fields.next()?.parse().ok()?;
-        let ticks = rustix::param::clock_ticks_per_second();
-        Some(Duration::from_millis((user + system) * 1000 / ticks.max(1)))
+        cpu_time(self.pid)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -191,4 +185,14 @@ impl From<DeviceReport> for DeviceStatus {
             DeviceReport::Unusable { reason } => Self::Unusable { reason },
         }
     }
+}
+/// CPU time that a process has used so far, in all its threads.
+pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may hold anything; user and system time are fields 14 and 15.
+    let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let ticks = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_millis((user + system) * 1000 / ticks.max(1)))
 }
