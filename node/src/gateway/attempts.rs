@@ -16,13 +16,13 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Fault, judge};
+use super::fault::{Fault, SubmitError, judge};
 use super::metrics::Metrics;
 use super::orchestrators::{InfoError, Orchestrator, Orchestrators};
 use super::segment_data::{self, Job};
 use super::select::select;
 use super::session::Sessions;
-use super::submit::{Answer, Ended, Submission, SubmitError, Timeouts};
+use super::submit::{Answer, Ended, Submission, Timeouts};
 use crate::budget::Budget;
 
 /// Attempts at which an orchestrator did the work and failed (go-livepeer

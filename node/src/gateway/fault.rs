@@ -1,8 +1,32 @@
-//! Whose fault a failed attempt is, which decides what happens next. Pure.
+//! How an attempt fails, and whose fault that is, which decides what happens next. Pure.
+
+use std::time::Duration;
 
 use livepeer_proto::errors;
 
-use super::submit::SubmitError;
+/// Why nothing usable came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SubmitError {
+    /// Refused, reset, or no HTTP/2 ping answered.
+    #[error("connection lost: {0}")]
+    Connection(String),
+    #[error("header timeout: no answer within {0:?}")]
+    HeaderTimeout(Duration),
+    #[error("body timeout: not done within {0:?}")]
+    ReplyTimeout(Duration),
+    #[error("status {status}: {text}")]
+    Status { status: u16, text: String },
+    /// The orchestrator's own error text.
+    #[error("{0}")]
+    Transcode(String),
+    #[error("unusable reply: {0}")]
+    Reply(String),
+    #[error("cannot fetch a rendition: {0}")]
+    Rendition(String),
+    /// Our own limit, not the orchestrator's fault.
+    #[error("no memory left for the renditions")]
+    Budget,
+}
 
 /// A failed attempt, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +117,7 @@ pub(super) fn judge(error: &SubmitError) -> Fault {
 mod tests {
     use std::time::Duration;
 
-    use super::{Fault, judge};
-    use crate::gateway::submit::SubmitError;
+    use super::{Fault, SubmitError, judge};
 
     fn transcode(text: &str) -> Fault {
         judge(&SubmitError::Transcode(text.to_owned()))

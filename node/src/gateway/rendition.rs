@@ -14,8 +14,8 @@ use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use reqwest::{Client, StatusCode};
 use url::Url;
 
+use super::fault::SubmitError;
 use super::orchestrators::chain;
-use super::submit::SubmitError;
 use crate::budget::Budget;
 
 /// The smallest rendition that can be one (go-livepeer `ZeroSegments`).
@@ -134,8 +134,8 @@ mod tests {
 
     use super::{MAX_SEGMENT_BYTES, address, fetch, most_bytes};
     use crate::budget::Budget;
+    use crate::gateway::fault::SubmitError;
     use crate::gateway::orchestrators::Orchestrators;
-    use crate::gateway::submit::SubmitError;
 
     const WHOLE: &str = "a rendition of more than twenty-five bytes";
     const BUDGET: u64 = 1 << 20;

@@ -11,6 +11,7 @@ use prost::Message;
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::fault::SubmitError;
 use super::orchestrators::chain;
 use super::rendition;
 use crate::budget::Budget;
@@ -62,30 +63,6 @@ pub(super) struct Ended {
     /// Whether the orchestrator asked for the stream to go elsewhere; `None` without an
     /// answer.
     pub(super) draining: Option<bool>,
-}
-
-/// Why nothing usable came back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum SubmitError {
-    /// Refused, reset, or no HTTP/2 ping answered.
-    #[error("connection lost: {0}")]
-    Connection(String),
-    #[error("header timeout: no answer within {0:?}")]
-    HeaderTimeout(Duration),
-    #[error("body timeout: not done within {0:?}")]
-    ReplyTimeout(Duration),
-    #[error("status {status}: {text}")]
-    Status { status: u16, text: String },
-    /// The orchestrator's own error text.
-    #[error("{0}")]
-    Transcode(String),
-    #[error("unusable reply: {0}")]
-    Reply(String),
-    #[error("cannot fetch a rendition: {0}")]
-    Rendition(String),
-    /// Our own limit, not the orchestrator's fault.
-    #[error("no memory left for the renditions")]
-    Budget,
 }
 
 /// A segment on its way to an orchestrator.
