@@ -5,7 +5,32 @@
 //! same name has another credential. Raising the epoch replaces it.
 
 use hmac::{Hmac, KeyInit, Mac};
+use kube::ResourceExt as _;
 use sha2::Sha256;
+
+use crate::api::transcoder_pool::TranscoderPool;
+use crate::names::ANNOTATION_CREDENTIAL_EPOCH;
+
+/// What a pool's credential is derived from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolIdentity {
+    pub name: String,
+    pub uid: String,
+    pub epoch: String,
+}
+
+impl PoolIdentity {
+    /// `None` for an object that the API server has not given a UID.
+    #[must_use]
+    pub fn of(pool: &TranscoderPool) -> Option<Self> {
+        let epoch = pool.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
+        Some(Self {
+            name: pool.name_any(),
+            uid: pool.uid()?,
+            epoch: epoch.cloned().unwrap_or_else(|| "0".to_owned()),
+        })
+    }
+}
 
 /// `hex(HMAC-SHA256(key, uid ‖ "/" ‖ epoch))`.
 #[must_use]

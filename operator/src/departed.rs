@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::orchestrator::fetch::PoolIdentity;
+use crate::credential::PoolIdentity;
 
 /// Twice the time of a live segment, and its way back; the kubelet and the node take
 /// about a second more to act on the revocation.
@@ -64,7 +64,7 @@ impl Departed {
 #[cfg(test)]
 mod tests {
     use super::{Departed, GRACE};
-    use crate::orchestrator::fetch::PoolIdentity;
+    use crate::credential::PoolIdentity;
     use tokio::time::Instant;
 
     #[test]

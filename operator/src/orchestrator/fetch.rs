@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::api::Orchestrator;
 use crate::api::exposure::ServiceType;
-use crate::api::transcoder_pool::TranscoderPool;
 use crate::apply::Owner;
 use crate::context::Context;
+use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
-use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component, Part};
+use crate::names::{Component, Part};
 use crate::observe;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::{Api, ResourceExt};
@@ -30,26 +30,6 @@ pub struct Fetched {
     pub service: Option<Service>,
     /// When the credential of a pool that left is to be revoked.
     pub revoke_in: Option<Duration>,
-}
-/// What a pool's credential is derived from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolIdentity {
-    pub name: String,
-    pub uid: String,
-    pub epoch: String,
-}
-
-impl PoolIdentity {
-    /// `None` for an object that the API server has not given a UID.
-    #[must_use]
-    pub fn of(pool: &TranscoderPool) -> Option<Self> {
-        let epoch = pool.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
-        Some(Self {
-            name: pool.name_any(),
-            uid: pool.uid()?,
-            epoch: epoch.cloned().unwrap_or_else(|| "0".to_owned()),
-        })
-    }
 }
 
 pub async fn fetch(

@@ -10,9 +10,9 @@ use crate::api::reference::SecretKeyRef;
 use crate::apply::Owner;
 use crate::apply::child::hash;
 use crate::context::Context;
-use crate::credential;
+use crate::credential::{self, PoolIdentity};
 use crate::kind::ReconcileError;
-use crate::orchestrator::fetch::{PoolIdentity, key};
+use crate::orchestrator::fetch::key;
 use crate::reason::Reason;
 
 /// The credential that the pods present.

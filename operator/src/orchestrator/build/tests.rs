@@ -7,8 +7,9 @@ use crate::api::Orchestrator;
 use crate::apply::child::ChildKind;
 use crate::build::Built;
 use crate::build::tests::{check_all, child, owner, pod_spec, surroundings};
+use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
-use crate::orchestrator::fetch::{Fetched, PoolIdentity};
+use crate::orchestrator::fetch::Fetched;
 use crate::orchestrator::validate::validate;
 use crate::reason::Reason;
 
