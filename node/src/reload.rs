@@ -27,9 +27,11 @@ pub async fn follow(
     stop: CancellationToken,
 ) {
     let Some(path) = arguments.settings.clone() else {
-        return;
+        // who follows the settings would take the sender's end for that of the process
+        return stop.cancelled().await;
     };
-    let mut seen = read(&path).await;
+    // nothing yet: the file may have changed since the process read it
+    let mut seen = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
