@@ -12,6 +12,14 @@ use crate::wire::{
 
 const WRONG: &str = "a-wrong-secret-that-no-log-may-have";
 
+/// An orchestrator with one transcoder, and a gateway that has a session there.
+async fn network() -> (Node, Gateway, Transcoder) {
+    let orchestrator = Node::orchestrator("max_sessions = 1");
+    let gateway = Gateway::at(orchestrator.addr).await;
+    let transcoder = Transcoder::register(orchestrator.addr, SECRET).await;
+    (orchestrator, gateway, transcoder.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_credential_is_refused_counted_and_not_logged() {
     let orchestrator = Node::orchestrator("max_sessions = 1");
@@ -35,11 +43,7 @@ async fn a_wrong_credential_is_refused_counted_and_not_logged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_credential_still_brings_the_segment_that_was_under_way() {
-    let orchestrator = Node::orchestrator("max_sessions = 1");
-    let gateway = Gateway::at(orchestrator.addr).await;
-    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
-        .await
-        .unwrap();
+    let (orchestrator, gateway, mut transcoder) = network().await;
     let segment = encode(&gateway.segment());
     let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT).send();
     let work = async {
@@ -59,11 +63,7 @@ async fn a_replaced_credential_still_brings_the_segment_that_was_under_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_nobody_waits_for_is_taken_dropped_and_counted() {
-    let orchestrator = Node::orchestrator("max_sessions = 1");
-    let gateway = Gateway::at(orchestrator.addr).await;
-    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
-        .await
-        .unwrap();
+    let (orchestrator, gateway, mut transcoder) = network().await;
     transcoder.deliver(4711).await;
     let late = "livepeer_orchestrator_results_total{result=\"Late\"}";
     assert_eq!(orchestrator.metric(late), 1.0);
@@ -91,11 +91,7 @@ async fn renditions(response: reqwest::Response) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_kept_of_a_session_that_ended_under_way() {
-    let orchestrator = Node::orchestrator("max_sessions = 1");
-    let gateway = Gateway::at(orchestrator.addr).await;
-    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
-        .await
-        .unwrap();
+    let (orchestrator, gateway, mut transcoder) = network().await;
     let segment = encode(&gateway.segment());
     let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT).send();
     let work = async {
@@ -123,11 +119,7 @@ fn cut() -> reqwest::Body {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_cut_off_may_be_sent_again() {
-    let orchestrator = Node::orchestrator("max_sessions = 1");
-    let gateway = Gateway::at(orchestrator.addr).await;
-    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
-        .await
-        .unwrap();
+    let (_orchestrator, gateway, mut transcoder) = network().await;
     let segment = encode(&gateway.segment());
     let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT);
     let work = async {
