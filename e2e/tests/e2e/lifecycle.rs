@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::drain::{complete, push};
-use crate::support::{OPERATOR, network_alone, network_without_operator, nothing_was_forbidden};
+use crate::support::{
+    OPERATOR, network_alone, network_without_operator, nothing_was_forbidden, rolled_out,
+};
 
 /// A lease lasts 15 s; the other replica asks for it every few seconds.
 const TAKES_OVER: Duration = Duration::from_secs(30);
@@ -165,15 +167,7 @@ async fn the_other_replica_takes_over_from_a_killed_leader() -> Result<()> {
         })
         .await?;
         println!("took over after {:.1} s", killed.elapsed().as_secs_f32());
-        let deployment = [
-            "-n",
-            OPERATOR,
-            "rollout",
-            "status",
-            "deployment",
-            "--timeout=2m",
-        ];
-        network.cluster.kubectl(&deployment).await.map(drop)
+        rolled_out(&network.cluster).await
     })
     .await
 }

@@ -13,7 +13,7 @@ use livepeer_e2e::stream::{Pusher, clip};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{OPERATOR, clip as the_clip, network, network_alone};
+use crate::support::{OPERATOR, clip as the_clip, network, network_alone, rolled_out};
 
 /// What a hand changed is put back within this.
 const PUT_BACK: Duration = Duration::from_secs(5);
@@ -299,15 +299,7 @@ async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
                 .await?;
         }
         stream(&pusher, 0, Duration::ZERO).await?;
-        let rollout = [
-            "-n",
-            OPERATOR,
-            "rollout",
-            "status",
-            "deployment",
-            "--timeout=2m",
-        ];
-        network.cluster.kubectl(&rollout).await?;
+        rolled_out(&network.cluster).await?;
         let operator = Network {
             cluster: network.cluster.clone(),
             namespace: OPERATOR.to_owned(),

@@ -88,6 +88,14 @@ where
     .await
 }
 
+/// Waits until every replica of the operator is there again.
+pub(crate) async fn rolled_out(cluster: &Cluster) -> Result<()> {
+    let status = ["rollout", "status", "deployment", "--timeout=2m"];
+    let mut args = vec!["-n", OPERATOR];
+    args.extend(status);
+    cluster.kubectl(&args).await.map(drop)
+}
+
 /// The operator runs under the Roles that the chart ships: every 403 that it met while a
 /// test ran fails that test.
 pub(crate) fn nothing_was_forbidden(cluster: &Cluster, since: AuditMark) -> Result<()> {
