@@ -186,6 +186,7 @@ impl From<DeviceReport> for DeviceStatus {
         }
     }
 }
+
 /// CPU time that a process has used so far, in all its threads.
 pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -135,12 +135,11 @@ impl Credentials {
     /// Whether one who registered with this secret may stay.
     pub(crate) fn accepts(&self, shown: &Hashed, now: Instant) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let replaced = known.replaced.iter();
         let accepted = known.accepted.values().any(|secret| same(secret, shown));
         let stays = |(_, secret, at): &(String, Hashed, Instant)| {
             same(secret, shown) && now < *at + STREAM_GRACE
         };
-        accepted || replaced.into_iter().any(stays)
+        accepted || known.replaced.iter().any(stays)
     }
 
     /// Follows the folder until `stop`; calls `changed` after each change, and while one
