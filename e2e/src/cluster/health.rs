@@ -34,7 +34,7 @@ where
 }
 
 /// The API server answers, and has made what every namespace starts with.
-pub(crate) async fn api_server(client: &Client) -> Result<()> {
+pub async fn api_server(client: &Client) -> Result<()> {
     let request = http::Request::get("/readyz").body(Vec::new())?;
     client.request_text(request).await?;
     Ok(())

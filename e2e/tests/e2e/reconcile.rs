@@ -13,7 +13,10 @@ use livepeer_e2e::stream::{Pusher, clip};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::{OPERATOR, clip as the_clip, network, network_alone, rolled_out};
+use crate::support::{
+    OPERATOR, clip as the_clip, network, network_alone, network_with_outage, nothing_was_forbidden,
+    rolled_out,
+};
 
 /// What a hand changed is put back within this.
 const PUT_BACK: Duration = Duration::from_secs(5);
@@ -287,7 +290,8 @@ async fn a_foreign_object_of_our_name_is_left_alone() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
-    network_alone("outlive", |network| async move {
+    network_with_outage("outlive", |network| async move {
+        let mark = network.cluster.audit_mark()?;
         network.smallest("a", 1).await?;
         let before = network.pod_identities().await?;
         let (pusher, _forward) = network.pusher("a").await?;
@@ -306,14 +310,17 @@ async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
         };
         let operators = operator.pod_identities().await?;
 
+        nothing_was_forbidden(&network.cluster, mark)?;
         network.cluster.kill_daemon(Daemon::KubeApiserver).await?;
         let streamed = stream(&pusher, 1, AWAY).await;
         network.cluster.start_daemon(Daemon::KubeApiserver).await?;
         streamed?;
-        health::until(Instant::now() + STARTS, "the API server", || async {
-            network.pod_identities().await.map(drop)
+        let client = network.cluster.client();
+        health::until(Instant::now() + STARTS, "the API server", || {
+            health::api_server(&client)
         })
         .await?;
+        let mark = network.cluster.audit_mark()?;
         network
             .edit("TranscoderPool", "a", json!({"replicas": 2}))
             .await?;
@@ -325,7 +332,7 @@ async fn pods_outlive_the_operator_and_the_api_server() -> Result<()> {
         );
         let after = operator.pod_identities().await?;
         ensure!(operators == after, "{operators:?} became {after:?}");
-        Ok(())
+        nothing_was_forbidden(&network.cluster, mark)
     })
     .await
 }

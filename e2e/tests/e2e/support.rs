@@ -37,6 +37,19 @@ where
     installed(cluster_alone().await?, prefix, body).await
 }
 
+/// Alone, for a body that takes the API server away: one that starts forbids everything
+/// until it has read its roles, so `body` asks itself what was forbidden, and when.
+pub(crate) async fn network_with_outage<F>(
+    prefix: &str,
+    body: impl FnOnce(Network) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let cluster = with_operator(cluster_alone().await?).await?;
+    on_network(&cluster, prefix, body).await
+}
+
 /// Alone, for a body that uninstalls the operator; afterwards it is there again, whatever
 /// happened. What an operator met whose Roles were taken away is not looked at.
 pub(crate) async fn network_without_operator<F>(
