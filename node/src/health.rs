@@ -5,7 +5,7 @@
 //! | `/livez` | the process answers at all |
 //! | `/startupz` | every component has reported once |
 //! | `/readyz` | every component is well, and the process was not told to stop |
-//! | `/servingz` | it was ready once, its own components are well, and it has not stopped |
+//! | `/servingz` | it has met what it depends on, its own components are well, and it has not stopped |
 //!
 //! `/readyz` is for a load balancer that picks among many. A pod's readiness probe asks
 //! `/servingz`, so that its Service still leads to what it holds (playlists, sessions)
@@ -41,7 +41,7 @@ pub struct Health {
 
 struct Inner {
     components: BTreeMap<&'static str, Component>,
-    /// Components that tell of another process, and were well once.
+    /// Components that tell of another process, and were well once or heard of it.
     met: BTreeSet<&'static str>,
     reporters: Vec<Reporter>,
     registry: Registry,
@@ -102,9 +102,15 @@ impl Health {
     /// Reports a component that tells of another process.
     pub fn set_dependency(&self, component: &'static str, state: Result<(), String>) {
         if state.is_ok() {
-            self.with(|inner| inner.met.insert(component));
+            self.meet(component);
         }
         self.set(component, state);
+    }
+
+    /// That other process is there, though it may not do its part yet: enough for this
+    /// one to serve.
+    pub fn meet(&self, component: &'static str) {
+        self.with(|inner| inner.met.insert(component));
     }
 
     /// Adds a function that fills in its part of `/status`. It must not block.
@@ -278,6 +284,15 @@ mod tests {
         lifecycle.stop_now();
         assert!(!health.status().ready && health.status().draining);
         assert!(!health.serves());
+    }
+
+    #[test]
+    fn a_process_serves_once_it_has_met_what_it_depends_on_and_is_not_ready_by_that() {
+        let health = Health::new(Role::Gateway, Lifecycle::default());
+        health.set_dependency("orchestrators", Err("has no transcoder".to_owned()));
+        assert!(!health.serves());
+        health.meet("orchestrators");
+        assert!(health.serves() && !health.status().ready);
     }
 
     #[tokio::test(start_paused = true)]

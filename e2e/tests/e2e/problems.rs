@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::PostParams;
-use livepeer_e2e::network::{Network, STARTS};
+use livepeer_e2e::network::{Network, STARTS, gateway};
 use livepeer_e2e::stream::clip;
 use serde_json::{Value, json};
 
@@ -24,6 +24,35 @@ async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
                 .condition(resource, ("Ready", "False", reason), STARTS)
                 .await?;
         }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_not_ready_while_nobody_transcodes_for_its_orchestrator() -> Result<()> {
+    network("nobody", |network| async move {
+        network.apply("Orchestrator", "a", json!({})).await?;
+        network.apply("Gateway", "a", gateway(&["a"])).await?;
+        let none = ("Ready", "False", "NoUsableOrchestrator");
+        let message = network.condition(("Gateway", "a"), none, STARTS).await?;
+        let says = "a-orchestrator";
+        ensure!(message.contains(says), "{message}");
+        let says = "has no transcoder connected";
+        ensure!(message.contains(says), "{message}");
+        let none = ("Ready", "False", "NoTranscoders");
+        network
+            .condition(("Orchestrator", "a"), none, STARTS)
+            .await?;
+        let before = network.pod_identities().await?;
+
+        let pool = json!({"orchestrator": {"ref": {"name": "a"}}});
+        network.apply("TranscoderPool", "a", pool).await?;
+        let serves = ("Ready", "True", "Serving");
+        network.condition(("Gateway", "a"), serves, STARTS).await?;
+        let after = network.pod_identities().await?;
+        let stayed = before.iter().all(|pod| after.contains(pod));
+        ensure!(stayed, "{before:?} became {after:?}");
         Ok(())
     })
     .await

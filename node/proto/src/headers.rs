@@ -21,6 +21,11 @@ pub const PIXELS: &str = "Pixels";
 /// Ours alone: a draining orchestrator says so on its `/segment` replies, refusals
 /// included. Peers that do not know it ignore it.
 pub const DRAINING: &str = "Livepeer-Draining";
+/// Ours alone: sessions that an orchestrator has, and how many it could have at once, as
+/// metadata of its answers to `GetOrchestrator`, refusals included. By these a gateway
+/// tells one that is full from one for which nobody transcodes.
+pub const SESSIONS: &str = "livepeer-sessions";
+pub const CAPACITY: &str = "livepeer-capacity";
 
 /// MPEG-TS, as a source.
 pub const VIDEO_MPEG_TS: &str = "video/MP2T";

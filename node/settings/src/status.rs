@@ -81,8 +81,10 @@ pub struct RegisteredTranscoder {
 #[serde(rename_all = "camelCase")]
 pub struct OrchestratorReport {
     pub uri: String,
+    /// It answers, and somebody transcodes for it. One whose every session is taken works
+    /// for those who have them.
     pub usable: bool,
-    /// Why it is not usable; empty when it is.
+    /// Why it is not usable, or takes no new session; empty when all is well.
     #[serde(default)]
     pub reason: String,
 }

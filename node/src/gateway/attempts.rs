@@ -206,7 +206,7 @@ impl Attempts<'_> {
         match (orchestrator.fetch_info(&self.job.capabilities).await, kept) {
             (Ok(info), _) => Ok(self.sessions.put(orchestrator, Arc::new(info), unix_now)),
             // a full one gives no second session, and serves the first till its end
-            (Err(InfoError::Capped | InfoError::Refused(_)), Some(kept)) => Ok(kept.info),
+            (Err(InfoError::Capped(_) | InfoError::Refused(_)), Some(kept)) => Ok(kept.info),
             (Err(error), _) => Err(error),
         }
     }
@@ -274,7 +274,7 @@ impl Attempts<'_> {
 /// No session, so no attempt: the segment was not even shown.
 fn judge_info(error: InfoError) -> Fault {
     match error {
-        InfoError::Capped => Fault::Busy(error.to_string()),
+        InfoError::Capped(_) => Fault::Busy(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
         InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_) => {
             Fault::Orchestrator(error.to_string())

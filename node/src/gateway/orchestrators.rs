@@ -90,10 +90,10 @@ impl Orchestrators {
         all
     }
 
-    /// Asks those that are down again, now.
+    /// Asks those that cannot be used again, now.
     pub(super) fn recheck(&self) {
         for orchestrator in self.all() {
-            if !orchestrator.is_reachable() {
+            if orchestrator.is_in_trouble() {
                 orchestrator.wake();
             }
         }
@@ -131,10 +131,10 @@ impl Orchestrators {
                 .map(address)
                 .collect();
             self.replace(&uris, &mut watches);
-            health.set_dependency(COMPONENT, self.verdict());
+            self.tell(&health);
             loop {
                 tokio::select! {
-                    () = self.changed.notified() => health.set_dependency(COMPONENT, self.verdict()),
+                    () = self.changed.notified() => self.tell(&health),
                     changed = settings.changed() => match changed {
                         Ok(()) => break,
                         Err(_) => {
@@ -176,6 +176,15 @@ impl Orchestrators {
                 orchestrator.remove();
             }
         }
+    }
+
+    /// One that answers is enough to serve: without anybody to transcode the pushers are
+    /// told so, and a pod that is replaced meanwhile has its successor.
+    fn tell(&self, health: &Health) {
+        if self.all().iter().any(|one| one.answers()) {
+            health.meet(COMPONENT);
+        }
+        health.set_dependency(COMPONENT, self.verdict());
     }
 
     /// Ready means that at least one of them can be used.

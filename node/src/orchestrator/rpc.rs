@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use livepeer_proto::net::orchestrator_server::Orchestrator;
 use livepeer_proto::net::transcoder_server::Transcoder;
-use livepeer_proto::{capabilities, errors, net};
+use livepeer_proto::{capabilities, errors, headers, net};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
@@ -32,15 +33,23 @@ impl Orchestrator for Rpc {
         // off-chain, every signature is good
         let _request = request.into_inner();
         let shared = &self.0;
-        if shared.is_closed() || shared.sessions.count() >= shared.session_limit() {
-            let text = format!(
-                "Invalid orchestrator request: {}",
-                errors::ORCHESTRATOR_CAPPED
-            );
-            return Err(Status::unknown(text));
+        let capped = || {
+            let text = errors::ORCHESTRATOR_CAPPED;
+            Status::unknown(format!("Invalid orchestrator request: {text}"))
+        };
+        if shared.is_closed() {
+            // it could, and will not: how many it could is no news
+            return Err(capped());
+        }
+        if shared.sessions.count() >= shared.session_limit() {
+            let mut refused = capped();
+            tell_load(shared, refused.metadata_mut());
+            return Err(refused);
         }
         let token = shared.tokens.issue(super::unix_now());
-        Ok(Response::new(shared.info(token)))
+        let mut response = Response::new(shared.info(token));
+        tell_load(shared, response.metadata_mut());
+        Ok(response)
     }
 
     async fn end_transcoding_session(
@@ -63,6 +72,13 @@ impl Orchestrator for Rpc {
         // off-chain, signatures are empty
         Ok(Response::new(net::PingPong::default()))
     }
+}
+
+/// For gateways of ours; others ignore it.
+fn tell_load(shared: &Shared, metadata: &mut MetadataMap) {
+    let (sessions, capacity) = shared.load();
+    metadata.insert(headers::SESSIONS, sessions.into());
+    metadata.insert(headers::CAPACITY, capacity.into());
 }
 
 #[tonic::async_trait]

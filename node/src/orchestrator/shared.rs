@@ -100,6 +100,15 @@ impl Shared {
         set.unwrap_or_else(|| self.backend.admission_capacity())
     }
 
+    /// Sessions that it has, and could have at once: none without anybody to transcode,
+    /// whatever is set.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        let capacity = self.backend.admission_capacity();
+        let set = self.settings.borrow().orchestrator.max_sessions;
+        let capacity = set.map_or(capacity, |set| set.min(capacity));
+        (self.sessions.count(), capacity)
+    }
+
     /// The offer to a gateway that holds `token`.
     pub(crate) fn info(&self, token: net::AuthToken) -> net::OrchestratorInfo {
         net::OrchestratorInfo {

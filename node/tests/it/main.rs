@@ -15,6 +15,7 @@ mod clips;
 mod drain;
 mod errors;
 mod faults;
+mod full;
 mod node;
 mod proxy;
 mod push;

@@ -113,16 +113,19 @@ fn orchestrators(pods: &[PodReport]) -> Verdict {
         .flat_map(|node| &node.orchestrators)
         .collect();
     let usable = reports.iter().filter(|report| report.usable).count();
-    if usable > 0 {
-        return Verdict::ready(format!(
-            "ingest answers; {usable} of {} orchestrators are usable",
-            reports.len()
-        ));
-    }
+    // of those that can be used too: that every session is taken is good to know
     let why: Vec<_> = reports
         .iter()
+        .filter(|report| !report.reason.is_empty())
         .map(|report| format!("{}: {}", report.uri, report.reason))
         .collect();
+    if usable > 0 {
+        let so = format!(
+            "ingest answers; {usable} of {} orchestrators are usable",
+            reports.len()
+        );
+        return Verdict::ready([&[so], why.as_slice()].concat().join("; "));
+    }
     let why = if why.is_empty() {
         "none is known".to_owned()
     } else {
@@ -147,7 +150,7 @@ mod tests {
         pod.node.as_mut().unwrap().orchestrators = vec![OrchestratorReport {
             uri: "https://o:8935".into(),
             usable,
-            reason: "connection refused".into(),
+            reason: if usable { "" } else { "connection refused" }.into(),
         }];
         Observed {
             pods: vec![pod],
@@ -175,6 +178,22 @@ mod tests {
         let (verdicts, _) = status(&simple(), &Fetched::default(), &observed(false));
         assert_eq!(verdicts.ready.reason, Reason::NoUsableOrchestrator);
         assert_eq!(verdicts.ready.message, "https://o:8935: connection refused");
+    }
+
+    #[test]
+    fn an_orchestrator_without_transcoders_is_named_beside_one_that_is_usable() {
+        let mut observed = observed(true);
+        let reports = &mut observed.pods[0].node.as_mut().unwrap().orchestrators;
+        reports.push(OrchestratorReport {
+            uri: "https://p:8935".into(),
+            usable: false,
+            reason: "has no transcoder connected".into(),
+        });
+        let (verdicts, _) = status(&simple(), &Fetched::default(), &observed);
+        assert_eq!(verdicts.ready.truth, Truth::True);
+        let said = "ingest answers; 1 of 2 orchestrators are usable; \
+                    https://p:8935: has no transcoder connected";
+        assert_eq!(verdicts.ready.message, said);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use livepeer_proto::capabilities::{self, Mismatch};
 use livepeer_proto::net::orchestrator_client::OrchestratorClient;
-use livepeer_proto::{dial, errors, net};
+use livepeer_proto::{dial, errors, headers, net};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
 /// Longest time to wait for `GetOrchestrator` (go-livepeer: a refresh gets 2.5 s).
@@ -23,14 +24,58 @@ pub(in crate::gateway) enum InfoError {
     Unreachable(String),
     #[error("did not answer within {}s", INFO_TIMEOUT.as_secs_f32())]
     Timeout,
-    #[error("every session is taken")]
-    Capped,
+    /// It opens no session now; how many it has, if it says so.
+    #[error("{}", capped(*.0))]
+    Capped(Option<Load>),
     #[error("refused: {0}")]
     Refused(String),
     #[error("takes no work itself")]
     NoTranscoder,
     #[error("{0}")]
     Capabilities(#[from] Mismatch),
+}
+
+/// Sessions that an orchestrator has, and could have at once, by its own word;
+/// go-livepeer's give none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) struct Load {
+    pub(in crate::gateway) sessions: u32,
+    pub(in crate::gateway) capacity: u32,
+}
+
+impl Load {
+    fn of(metadata: &MetadataMap) -> Option<Self> {
+        let number = |name| metadata.get(name)?.to_str().ok()?.parse().ok();
+        Some(Self {
+            sessions: number(headers::SESSIONS)?,
+            capacity: number(headers::CAPACITY)?,
+        })
+    }
+
+    /// Nobody transcodes for it.
+    pub(super) fn is_deserted(self) -> bool {
+        self.capacity == 0
+    }
+}
+
+/// What is said of an orchestrator for which nobody transcodes.
+pub(super) const DESERTED: &str = "has no transcoder connected";
+
+fn capped(load: Option<Load>) -> String {
+    match load {
+        None => "every session is taken".to_owned(),
+        Some(load) if load.is_deserted() => DESERTED.to_owned(),
+        Some(Load { sessions, capacity }) => {
+            format!("every session is taken: {sessions} of {capacity}")
+        }
+    }
+}
+
+/// What an orchestrator answered.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) info: net::OrchestratorInfo,
+    pub(super) load: Option<Load>,
 }
 
 /// A connection that is made when it is first needed, and again after it broke.
@@ -66,10 +111,7 @@ impl Rpc {
     }
 
     /// `GetOrchestrator`: a new session, if the orchestrator can do the job.
-    pub(super) async fn fetch_info(
-        &self,
-        job: &net::Capabilities,
-    ) -> Result<net::OrchestratorInfo, InfoError> {
+    pub(super) async fn fetch_info(&self, job: &net::Capabilities) -> Result<Offer, InfoError> {
         let request = net::OrchestratorRequest {
             address: NO_ADDRESS.to_vec(),
             capabilities: Some(job.clone()),
@@ -79,24 +121,27 @@ impl Rpc {
             let mut client = self.client().await?;
             let answer = client.get_orchestrator(request).await;
             let answer = answer.map_err(|status| self.refused(&status))?;
-            Ok::<_, InfoError>(answer.into_inner())
+            Ok::<_, InfoError>(Offer {
+                load: Load::of(answer.metadata()),
+                info: answer.into_inner(),
+            })
         };
-        let info = match tokio::time::timeout(INFO_TIMEOUT, call).await {
+        let offer = match tokio::time::timeout(INFO_TIMEOUT, call).await {
             Ok(result) => result?,
             Err(_) => {
                 *self.slot() = None;
                 return Err(InfoError::Timeout);
             }
         };
-        check(job, &info)?;
-        Ok(info)
+        check(job, &offer.info)?;
+        Ok(offer)
     }
 
     /// A broken connection is not kept: the next call makes a new one.
     fn refused(&self, status: &tonic::Status) -> InfoError {
         let text = status.message();
         if text.contains(errors::ORCHESTRATOR_CAPPED) {
-            return InfoError::Capped;
+            return InfoError::Capped(Load::of(status.metadata()));
         }
         // every refusal of an orchestrator has this code (`server/rpc.go`)
         let is_transport = std::error::Error::source(status).is_some();
@@ -149,9 +194,9 @@ pub(in crate::gateway) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{InfoError, Rpc, check};
+    use super::{InfoError, Load, Rpc, check};
     use livepeer_proto::capabilities::{Mismatch, message, software};
-    use livepeer_proto::net;
+    use livepeer_proto::{headers, net};
 
     #[test]
     fn who_takes_no_work_or_lacks_a_capability_is_not_used() {
@@ -170,11 +215,20 @@ mod tests {
     #[tokio::test]
     async fn a_full_orchestrator_is_told_from_one_that_refuses() {
         let rpc = Rpc::new("https://127.0.0.1:1".into());
-        let full = "Invalid orchestrator request: OrchestratorCapped";
-        assert_eq!(
-            rpc.refused(&tonic::Status::unknown(full)),
-            InfoError::Capped
-        );
+        let mut full = tonic::Status::unknown("Invalid orchestrator request: OrchestratorCapped");
+        assert_eq!(rpc.refused(&full), InfoError::Capped(None));
+        for (sessions, capacity, said) in [
+            (1, 1, "every session is taken: 1 of 1"),
+            (0, 0, "has no transcoder connected"),
+        ] {
+            let metadata = full.metadata_mut();
+            metadata.insert(headers::SESSIONS, sessions.into());
+            metadata.insert(headers::CAPACITY, capacity.into());
+            let refused = rpc.refused(&full);
+            let load = Load { sessions, capacity };
+            assert_eq!(refused, InfoError::Capped(Some(load)));
+            assert_eq!(refused.to_string(), said);
+        }
         let other = rpc.refused(&tonic::Status::unknown("authentication failed: x"));
         assert_eq!(other, InfoError::Refused("authentication failed: x".into()));
         let gone = rpc.refused(&tonic::Status::unavailable("connection reset"));

@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::client::{InfoError, Rpc};
+use super::client::{DESERTED, InfoError, Load, Offer, Rpc};
 
 /// How often one that answers is asked.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -30,11 +30,48 @@ enum Standing {
     /// It works, for those who have a session; there are no more to be had.
     Full {
         latency: Duration,
+        load: Option<Load>,
+    },
+    /// It answers, and nobody transcodes for it: who has a session there may wait for a
+    /// transcoder to come back, and nobody should count on it.
+    Deserted {
+        latency: Duration,
     },
     Down {
         reason: String,
         since: Instant,
     },
+}
+
+impl Standing {
+    /// Of one that was asked just now; `latency` is how long it took to answer.
+    fn of(answer: Result<Option<Load>, &InfoError>, latency: Duration, asked: Instant) -> Self {
+        let load = match answer {
+            Ok(load) => load,
+            Err(InfoError::Capped(load)) => *load,
+            Err(error) => {
+                let reason = error.to_string();
+                return Self::Down {
+                    reason,
+                    since: asked,
+                };
+            }
+        };
+        match load {
+            Some(load) if load.is_deserted() => Self::Deserted { latency },
+            Some(_) | None if answer.is_err() => Self::Full { latency, load },
+            Some(_) | None => Self::Usable { latency },
+        }
+    }
+
+    /// Why it cannot be used; `None` when it can, or was not asked yet.
+    fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::NotAsked | Self::Usable { .. } | Self::Full { .. } => None,
+            Self::Deserted { .. } => Some(DESERTED),
+            Self::Down { reason, .. } => Some(reason),
+        }
+    }
 }
 
 /// An orchestrator of the settings.
@@ -76,14 +113,30 @@ impl Orchestrator {
 
     pub(super) fn is_reachable(&self) -> bool {
         match self.standing() {
-            Standing::NotAsked | Standing::Usable { .. } | Standing::Full { .. } => true,
+            Standing::NotAsked
+            | Standing::Usable { .. }
+            | Standing::Full { .. }
+            | Standing::Deserted { .. } => true,
             Standing::Down { .. } => false,
         }
     }
 
+    /// It did when last asked.
+    pub(super) fn answers(&self) -> bool {
+        !matches!(self.standing(), Standing::NotAsked) && self.is_reachable()
+    }
+
+    /// It should be asked again soon.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.standing().trouble().is_some()
+    }
+
     pub(super) fn down_for(&self) -> Option<Duration> {
         match self.standing() {
-            Standing::NotAsked | Standing::Usable { .. } | Standing::Full { .. } => None,
+            Standing::NotAsked
+            | Standing::Usable { .. }
+            | Standing::Full { .. }
+            | Standing::Deserted { .. } => None,
             Standing::Down { since, .. } => Some(since.elapsed()),
         }
     }
@@ -91,7 +144,9 @@ impl Orchestrator {
     /// How long it took to answer last.
     pub(in crate::gateway) fn latency(&self) -> Duration {
         match self.standing() {
-            Standing::Usable { latency } | Standing::Full { latency } => latency,
+            Standing::Usable { latency }
+            | Standing::Full { latency, .. }
+            | Standing::Deserted { latency } => latency,
             Standing::NotAsked | Standing::Down { .. } => Duration::ZERO,
         }
     }
@@ -100,7 +155,8 @@ impl Orchestrator {
         let (usable, reason) = match self.standing() {
             Standing::NotAsked => (false, "not asked yet".to_owned()),
             Standing::Usable { .. } => (true, String::new()),
-            Standing::Full { .. } => (true, InfoError::Capped.to_string()),
+            Standing::Full { load, .. } => (true, InfoError::Capped(load).to_string()),
+            Standing::Deserted { .. } => (false, DESERTED.to_owned()),
             Standing::Down { reason, .. } => (false, reason),
         };
         OrchestratorReport {
@@ -115,11 +171,21 @@ impl Orchestrator {
         &self,
         job: &net::Capabilities,
     ) -> Result<net::OrchestratorInfo, InfoError> {
+        let asked = Instant::now();
         let result = self.rpc.fetch_info(job).await;
-        if let Err(error @ (InfoError::Unreachable(_) | InfoError::Timeout)) = &result {
-            self.suspect(&error.to_string());
+        match &result {
+            Err(error @ (InfoError::Unreachable(_) | InfoError::Timeout)) => {
+                self.suspect(&error.to_string());
+            }
+            Err(error @ InfoError::Capped(_)) => {
+                self.set(Standing::of(Err(error), asked.elapsed(), asked));
+            }
+            // about this job; the rest is the watch's
+            Ok(_)
+            | Err(InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_)) => {
+            }
         }
-        result
+        result.map(|Offer { info, load: _ }| info)
     }
 
     pub(in crate::gateway) async fn end_session(&self, token: net::AuthToken) {
@@ -168,28 +234,16 @@ impl Orchestrator {
         while !self.is_removed() {
             let asked = Instant::now();
             let answer = self.rpc.fetch_info(&least_job()).await;
-            let latency = asked.elapsed();
-            let pause = match answer {
-                Ok(_) => {
-                    self.set(Standing::Usable { latency });
-                    INTERVAL
-                }
-                Err(InfoError::Capped) => {
-                    self.set(Standing::Full { latency });
-                    INTERVAL
-                }
-                Err(error) => {
-                    self.set(Standing::Down {
-                        reason: error.to_string(),
-                        since: asked,
-                    });
-                    retry = (retry * 2).min(RETRY_LAST);
-                    retry
-                }
-            };
-            if pause == INTERVAL {
+            let load = answer.as_ref().map(|offer| offer.load);
+            let standing = Standing::of(load, asked.elapsed(), asked);
+            let pause = if standing.trouble().is_some() {
+                retry = (retry * 2).min(RETRY_LAST);
+                retry
+            } else {
                 retry = RETRY_FIRST;
-            }
+                INTERVAL
+            };
+            self.set(standing);
             let jitter = rand::rng().random_range(0.8..1.2);
             tokio::select! {
                 () = tokio::time::sleep(pause.mul_f64(jitter)) => {}
@@ -209,17 +263,14 @@ impl Orchestrator {
         {
             *since = *old;
         }
-        let reachable = |standing: &Standing| !matches!(standing, Standing::Down { .. });
-        let before = reachable(&standing);
-        if before != reachable(&new) {
-            match &new {
-                Standing::Down { reason, .. } => {
-                    tracing::warn!(orchestrator = self.uri, reason, "orchestrator not usable");
-                }
-                Standing::NotAsked | Standing::Usable { .. } | Standing::Full { .. } => {
-                    tracing::info!(orchestrator = self.uri, "orchestrator usable again");
-                }
+        match (standing.trouble(), new.trouble()) {
+            (None, Some(reason)) => {
+                tracing::warn!(orchestrator = self.uri, reason, "orchestrator not usable");
             }
+            (Some(_), None) => {
+                tracing::info!(orchestrator = self.uri, "orchestrator usable again");
+            }
+            (None, None) | (Some(_), Some(_)) => {}
         }
         *standing = new;
         drop(standing);
@@ -242,7 +293,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{Orchestrator, Standing};
+    use tokio::time::Instant;
+
+    use super::{InfoError, Load, Orchestrator, Standing};
 
     #[tokio::test(start_paused = true)]
     async fn down_counts_from_the_first_failure_until_an_answer() {
@@ -255,9 +308,35 @@ mod tests {
         assert_eq!(orchestrator.report().reason, "refused");
         orchestrator.set(Standing::Full {
             latency: Duration::ZERO,
+            load: None,
         });
         assert!(orchestrator.report().usable, "its sessions still work");
         assert_eq!(orchestrator.down_for(), None);
+    }
+
+    #[test]
+    fn one_for_which_nobody_transcodes_is_not_usable_whether_it_refuses_or_not() {
+        let load = |capacity| {
+            Some(Load {
+                sessions: 1,
+                capacity,
+            })
+        };
+        let stands = |answer: Result<Option<Load>, InfoError>| {
+            let orchestrator = Orchestrator::new("https://127.0.0.1:1".into(), Arc::default());
+            let answer = answer.as_ref().map(|load| *load);
+            orchestrator.set(Standing::of(answer, Duration::ZERO, Instant::now()));
+            assert!(orchestrator.is_reachable(), "its sessions may go on");
+            let report = orchestrator.report();
+            (report.usable, report.reason)
+        };
+        let deserted = (false, "has no transcoder connected".to_owned());
+        assert_eq!(stands(Ok(load(0))), deserted);
+        assert_eq!(stands(Err(InfoError::Capped(load(0)))), deserted);
+        let full = (true, "every session is taken: 1 of 1".to_owned());
+        assert_eq!(stands(Err(InfoError::Capped(load(1)))), full);
+        // go-livepeer's say nothing of it
+        assert_eq!(stands(Ok(None)), (true, String::new()));
     }
 
     #[tokio::test]
