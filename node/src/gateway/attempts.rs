@@ -5,6 +5,8 @@
 //!   words at a second orchestrator; then nobody is suspended.
 //! * Who is gone costs nothing but the time to notice: the next one is asked at once,
 //!   and the only one as soon as it answers again.
+//! * When every one of them says that it is full, more of the same is not worth long
+//!   waiting: a stream that ends makes room, a lost transcoder is back in a few seconds.
 //! * Who failed at the work is suspended when the segment turns out to be good.
 
 use std::sync::Arc;
@@ -32,6 +34,12 @@ const MAX_FAILURES: usize = 3;
 const MAX_TRIES: usize = 60;
 /// Pause before orchestrators that were all tried are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause while all of them say that they are full: it doubles up to this.
+const FULL_PAUSE_LAST: Duration = Duration::from_secs(1);
+/// How long a segment waits while all of them say so. Above the 3 s in which a lost
+/// transcoder's sessions are kept for it and the half second in which a session that was
+/// given up is told so; after 4 s a live segment is late anyway.
+const FULL_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why there are no renditions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +52,9 @@ pub(super) enum TranscodeError {
     /// Nobody took it in time; the text tells of the last one asked.
     #[error("no sessions available ({0})")]
     NoSession(String),
+    /// Nobody could take it, and a person should know why.
+    #[error("{0}")]
+    NoRoom(String),
     #[error("no memory left for the renditions")]
     Budget,
     #[error("the client is gone")]
@@ -75,6 +86,10 @@ struct History {
     suspects: Vec<String>,
     /// Asked since the last pause.
     asked: Vec<String>,
+    /// Who said last that every session is taken.
+    full: Vec<String>,
+    /// Since when that is all of them, and how many pauses there were since.
+    all_full: Option<(Instant, u32)>,
     /// Who is at it now.
     asking: Option<String>,
     last_error: String,
@@ -96,6 +111,13 @@ impl Attempts<'_> {
                     history.last_error
                 )))
             }
+        };
+        let result = match result {
+            Err(TranscodeError::NoSession(_)) if self.orchestrators.all_deserted() => {
+                let reason = "no orchestrator has a transcoder connected";
+                Err(TranscodeError::NoRoom(reason.to_owned()))
+            }
+            result => result,
         };
         let blameless = matches!(result, Err(TranscodeError::Segment(_)));
         if !blameless {
@@ -119,10 +141,11 @@ impl Attempts<'_> {
                 if self.orchestrators.long_gone(timeouts.reply) {
                     break;
                 }
+                let pause = self.pause(history, timeouts)?;
                 history.asked.clear();
                 self.orchestrators.recheck();
                 let jitter = rand::rng().random_range(0.8..1.2);
-                sleep(RETRY_PAUSE.mul_f64(jitter)).await;
+                sleep(pause.mul_f64(jitter)).await;
                 continue;
             };
             history.tries += 1;
@@ -140,6 +163,30 @@ impl Attempts<'_> {
         Err(TranscodeError::NoSession(std::mem::take(
             &mut history.last_error,
         )))
+    }
+
+    /// How long to wait before all are asked again; an error when they have been full for
+    /// too long.
+    fn pause(&self, history: &mut History, timeouts: Timeouts) -> Result<Duration, TranscodeError> {
+        let said_so = |uri: &str| history.full.iter().any(|full| full == uri);
+        // who has long been gone is not waited for
+        let is_full = |one: &Arc<Orchestrator>| one.is_full() && said_so(one.uri());
+        if !self
+            .orchestrators
+            .lately_there(timeouts.reply)
+            .iter()
+            .all(is_full)
+        {
+            history.all_full = None;
+            return Ok(RETRY_PAUSE);
+        }
+        let (since, pauses) = history.all_full.unwrap_or((Instant::now(), 0));
+        if since.elapsed() >= FULL_PATIENCE {
+            return Err(TranscodeError::NoRoom(self.orchestrators.fullness()));
+        }
+        history.all_full = Some((since, pauses + 1));
+        let doubled = RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(pauses));
+        Ok(doubled.min(FULL_PAUSE_LAST))
     }
 
     /// The best of those not asked since the last pause.
@@ -179,6 +226,10 @@ impl Attempts<'_> {
         match result {
             Ok(Answer { renditions, info }) => {
                 self.sessions.arrived(flight, info, Instant::now());
+                if let Some(refusals) = self.sessions.has_room(uri) {
+                    let manifest_id = self.job.manifest_id.as_str();
+                    tracing::info!(manifest_id, orchestrator = uri, refusals, "room again");
+                }
                 Ok(renditions)
             }
             Err(error) => {
@@ -219,14 +270,8 @@ impl Attempts<'_> {
         history: &mut History,
     ) -> Result<(), TranscodeError> {
         let uri = orchestrator.uri();
-        tracing::warn!(
-            manifest_id = self.job.manifest_id,
-            seq = self.job.seq,
-            orchestrator = uri,
-            attempt = history.tries,
-            ?fault,
-            "attempt failed"
-        );
+        self.log(uri, &fault, history.tries);
+        history.full.retain(|full| full != uri);
         match fault {
             Fault::Segment(text) => return Err(TranscodeError::Segment(text)),
             Fault::Budget => return Err(TranscodeError::Budget),
@@ -239,6 +284,11 @@ impl Attempts<'_> {
                 history.last_error = text;
             }
             Fault::Busy(text) => {
+                history.asked.push(uri.to_owned());
+                history.last_error = text;
+            }
+            Fault::Capped(text) => {
+                history.full.push(uri.to_owned());
                 history.asked.push(uri.to_owned());
                 history.last_error = text;
             }
@@ -271,10 +321,45 @@ impl Attempts<'_> {
     }
 }
 
+impl Attempts<'_> {
+    /// A full orchestrator would say so of each segment many times: once, and now and then
+    /// how often, is enough.
+    fn log(&self, uri: &str, fault: &Fault, attempt: usize) {
+        let (manifest_id, seq) = (self.job.manifest_id.as_str(), self.job.seq);
+        match fault {
+            Fault::Busy(reason) | Fault::Capped(reason) => {
+                if let Some(refusals) = self.sessions.no_room(uri, Instant::now()) {
+                    tracing::warn!(
+                        manifest_id,
+                        seq,
+                        orchestrator = uri,
+                        reason,
+                        refusals,
+                        "orchestrator has no room"
+                    );
+                }
+            }
+            Fault::Segment(_)
+            | Fault::Work(_)
+            | Fault::Orchestrator(_)
+            | Fault::Connection(_)
+            | Fault::Session(_)
+            | Fault::Budget => tracing::warn!(
+                manifest_id,
+                seq,
+                orchestrator = uri,
+                attempt,
+                ?fault,
+                "attempt failed"
+            ),
+        }
+    }
+}
+
 /// No session, so no attempt: the segment was not even shown.
 fn judge_info(error: InfoError) -> Fault {
     match error {
-        InfoError::Capped(_) => Fault::Busy(error.to_string()),
+        InfoError::Capped(_) => Fault::Capped(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
         InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_) => {
             Fault::Orchestrator(error.to_string())

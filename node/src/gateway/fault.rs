@@ -44,6 +44,8 @@ pub(super) enum Fault {
     /// The orchestrator has no room now: elsewhere, or here a little later. A session
     /// that it knows keeps its place.
     Busy(String),
+    /// Every session there is taken: elsewhere, or here when one has ended.
+    Capped(String),
     /// The session is not known any more: a new one, at the same place.
     Session(String),
     /// Our own limit.
@@ -52,9 +54,8 @@ pub(super) enum Fault {
 
 /// Texts about an orchestrator's own state: that two of them say the same tells
 /// nothing about the segment.
-const NO_ROOM: [&str; 8] = [
+const NO_ROOM: [&str; 7] = [
     errors::ORCHESTRATOR_BUSY,
-    errors::ORCHESTRATOR_CAPPED,
     errors::NO_TRANSCODERS,
     errors::NO_CAPABLE_TRANSCODERS,
     errors::TRANSCODER_TIMEOUT,
@@ -88,6 +89,11 @@ pub(super) fn judge(error: &SubmitError) -> Fault {
     match error {
         SubmitError::Transcode(text) if errors::is_non_retryable(text) => {
             Fault::Segment(text.clone())
+        }
+        SubmitError::Transcode(body) | SubmitError::Status { text: body, .. }
+            if body == errors::ORCHESTRATOR_CAPPED =>
+        {
+            Fault::Capped(text)
         }
         SubmitError::Transcode(text) if NO_ROOM.contains(&text.as_str()) => {
             Fault::Busy(text.clone())
@@ -172,7 +178,8 @@ mod tests {
             status(403, "expired auth token"),
             Fault::Session(_)
         ));
-        assert!(matches!(status(403, "OrchestratorCapped"), Fault::Busy(_)));
+        let capped = status(403, "OrchestratorCapped");
+        assert!(matches!(capped, Fault::Capped(_)));
         assert!(matches!(status(403, "Forbidden"), Fault::Orchestrator(_)));
         assert!(matches!(status(503, ""), Fault::Busy(_)));
     }

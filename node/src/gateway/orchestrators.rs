@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::health::Health;
 
+use client::Load;
 pub(super) use client::{InfoError, chain};
 pub(super) use standing::Orchestrator;
 
@@ -101,9 +102,14 @@ impl Orchestrators {
 
     /// Whether all of them have been down for longer than `patience`.
     pub(super) fn long_gone(&self, patience: Duration) -> bool {
-        self.all()
-            .iter()
-            .all(|orchestrator| orchestrator.down_for().is_some_and(|down| down > patience))
+        self.lately_there(patience).is_empty()
+    }
+
+    /// Those that have not been down for longer than `patience`.
+    pub(super) fn lately_there(&self, patience: Duration) -> Vec<Arc<Orchestrator>> {
+        let mut all = self.all();
+        all.retain(|orchestrator| orchestrator.down_for().is_none_or(|down| down <= patience));
+        all
     }
 
     /// For `/status`.
@@ -185,6 +191,23 @@ impl Orchestrators {
             health.meet(COMPONENT);
         }
         health.set_dependency(COMPONENT, self.verdict());
+    }
+
+    /// Whether nobody transcodes for any of them.
+    pub(super) fn all_deserted(&self) -> bool {
+        let all = self.all();
+        !all.is_empty() && all.iter().all(|orchestrator| orchestrator.is_deserted())
+    }
+
+    /// That all of them are full, in words, with how many sessions that is.
+    pub(super) fn fullness(&self) -> String {
+        let loads: Option<Vec<Load>> = self.all().iter().map(|one| one.load()).collect();
+        let Some(loads) = loads else {
+            return "every orchestrator is full".to_owned();
+        };
+        let sum = |of: fn(&Load) -> u32| loads.iter().map(of).fold(0, u32::saturating_add);
+        let (sessions, capacity) = (sum(|load| load.sessions), sum(|load| load.capacity));
+        format!("every orchestrator is full: {sessions} of {capacity} sessions are taken")
     }
 
     /// Ready means that at least one of them can be used.

@@ -90,8 +90,9 @@ async fn streams(State(app): State<Arc<App>>) -> Response {
     let all = app.streams.all();
     let streams = all
         .iter()
-        .take(MAX_LISTED)
         .map(|stream| stream.report(now))
+        .filter(StreamReport::is_playable)
+        .take(MAX_LISTED)
         .collect();
     (
         [(header::CACHE_CONTROL, "no-store")],

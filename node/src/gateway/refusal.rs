@@ -88,10 +88,16 @@ impl From<TranscodeError> for Refusal {
             TranscodeError::Segment(_) | TranscodeError::MaxAttempts(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }
-            // exactly this text, which clients know; the reason is in the log
+            // exactly this text, which clients know; the reason, with addresses of ours in
+            // it, is in the log
             TranscodeError::NoSession(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "No sessions available")
             }
+            // that text first, and then what there is to do about it: wait, or add to them
+            TranscodeError::NoRoom(reason) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("No sessions available\n{reason}"),
+            ),
             TranscodeError::Budget | TranscodeError::ClientGone => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }

@@ -27,6 +27,10 @@ const SUSPENSION_LAST: Duration = Duration::from_secs(60);
 /// half an hour), so that no segment meets its end.
 const REFRESH_BEFORE: Duration = Duration::from_secs(180);
 
+/// How often it is said that an orchestrator still has no room for the stream: a segment
+/// asks a few times, and there is one every few seconds.
+const NO_ROOM_TOLD: Duration = Duration::from_secs(60);
+
 /// The sessions of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -40,6 +44,8 @@ struct Inner {
     /// Used no more, not yet told so.
     left: Vec<Session>,
     suspensions: HashMap<String, Suspension>,
+    /// Who has refused the stream for want of room since it last did a segment.
+    no_room: HashMap<String, Refusals>,
     last: Option<String>,
     next_flight: u64,
 }
@@ -81,6 +87,12 @@ struct Flight {
     id: u64,
     started: Instant,
     duration: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    count: u32,
+    told: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -226,6 +238,32 @@ impl Sessions {
             let suspension = Suspension { failures, until };
             inner.suspensions.insert(uri.to_owned(), suspension);
         });
+    }
+
+    /// `uri` had no room. When it is time to say so: how often that was.
+    pub(super) fn no_room(&self, uri: &str, now: Instant) -> Option<u32> {
+        self.with(|inner| {
+            let Some(refusals) = inner.no_room.get_mut(uri) else {
+                let first = Refusals {
+                    count: 1,
+                    told: now,
+                };
+                inner.no_room.insert(uri.to_owned(), first);
+                return Some(1);
+            };
+            refusals.count = refusals.count.saturating_add(1);
+            if now.saturating_duration_since(refusals.told) < NO_ROOM_TOLD {
+                return None;
+            }
+            refusals.told = now;
+            Some(refusals.count)
+        })
+    }
+
+    /// `uri` did a segment. How often it had had no room before, if at all.
+    pub(super) fn has_room(&self, uri: &str) -> Option<u32> {
+        self.with(|inner| inner.no_room.remove(uri))
+            .map(|refusals| refusals.count)
     }
 
     /// Gives up the sessions for which `leave` says so, and takes out all that can be

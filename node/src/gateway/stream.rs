@@ -66,6 +66,14 @@ pub(super) struct StreamReport {
     seconds: u64,
 }
 
+impl StreamReport {
+    /// There is something to play; until its first segment comes back there is nothing,
+    /// and there may never be.
+    pub(super) fn is_playable(&self) -> bool {
+        self.segments > 0
+    }
+}
+
 impl Stream {
     /// A stream of which nothing has come yet.
     pub(super) fn new(start: StreamStart, now: Instant) -> Self {

@@ -1,7 +1,11 @@
 //! A gateway whose orchestrators take no more, or nobody's work at all.
 
+use livepeer_proto::headers::encode;
+
+use crate::client::{answer, assert_complete, curl, reply};
+use crate::clips;
 use crate::node::{Node, SECRET};
-use crate::wire::Transcoder;
+use crate::wire::{Gateway, SEGMENT, Transcoder};
 
 /// What the gateway says of its only orchestrator.
 fn said(gateway: &Node) -> (bool, String) {
@@ -28,4 +32,49 @@ async fn an_orchestrator_without_a_transcoder_makes_no_gateway_ready() {
         gateway.wait_until_ready();
         assert_eq!(said(&gateway), (true, String::new()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
+    let orchestrator = Node::orchestrator("max_sessions = 1");
+    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
+        .await
+        .unwrap();
+    let other = Gateway::at(orchestrator.addr).await;
+    let segment = encode(&other.segment());
+    let post = other.post(&other.h2, "", &segment).body(SEGMENT).send();
+    let work = async {
+        let task = transcoder.task().await.task_id;
+        transcoder.deliver(task).await;
+    };
+    let (response, ()) = tokio::join!(post, work);
+    assert_eq!(response.unwrap().status(), 200);
+
+    let gateway = Node::gateway(&[orchestrator.addr], "");
+    gateway.wait_until_ready();
+    let retried = || gateway.metric("livepeer_gateway_attempts_retried_total");
+    for seq in 0..2 {
+        let before = retried();
+        let said = reply(gateway.push(&clips::good(), seq));
+        let why = "No sessions available\n\
+                   every orchestrator is full: 1 of 1 sessions are taken\n\n503";
+        assert_eq!(said, why);
+        let tries = retried() - before;
+        assert!((3.0..15.0).contains(&tries), "{tries} tries");
+    }
+    let log = gateway.log();
+    assert_eq!(log.matches("orchestrator has no room").count(), 1, "{log}");
+    let streams = format!("http://{}/api/streams", gateway.addr);
+    assert_eq!(curl(&[&streams]), r#"{"streams":[]}"#, "nothing to play");
+
+    // its end makes room
+    let push = gateway.push(&clips::good(), 2);
+    other.end_session().await;
+    let told = transcoder.task().await;
+    assert_eq!(told.url, "", "that the session is over");
+    let task = transcoder.task().await.task_id;
+    transcoder.deliver(task).await;
+    assert_complete(push);
+    let (status, streams) = answer(&[&streams]);
+    assert!(status == 200 && streams.contains("hello"), "{streams}");
 }

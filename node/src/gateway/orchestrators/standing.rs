@@ -126,6 +126,26 @@ impl Orchestrator {
         !matches!(self.standing(), Standing::NotAsked) && self.is_reachable()
     }
 
+    pub(super) fn is_deserted(&self) -> bool {
+        matches!(self.standing(), Standing::Deserted { .. })
+    }
+
+    /// It said that every session is taken.
+    pub(in crate::gateway) fn is_full(&self) -> bool {
+        matches!(self.standing(), Standing::Full { .. })
+    }
+
+    /// How many sessions a full one has, if it says so.
+    pub(super) fn load(&self) -> Option<Load> {
+        match self.standing() {
+            Standing::Full { load, .. } => load,
+            Standing::NotAsked
+            | Standing::Usable { .. }
+            | Standing::Deserted { .. }
+            | Standing::Down { .. } => None,
+        }
+    }
+
     /// It should be asked again soon.
     pub(super) fn is_in_trouble(&self) -> bool {
         self.standing().trouble().is_some()
