@@ -40,7 +40,7 @@ impl FetchError {
         match self {
             Self::Transport(_) | Self::Body(BodyError::Broken(_)) => true,
             Self::Url | Self::Status(_) => false,
-            Self::Body(BodyError::TooLarge(_) | BodyError::OverBudget | BodyError::Slow) => false,
+            Self::Body(BodyError::NoRoom(_) | BodyError::Slow) => false,
         }
     }
 }

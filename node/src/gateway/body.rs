@@ -10,10 +10,9 @@ use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use sha3::{Digest, Keccak256};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::budget::{Budget, Held};
+use crate::body::{Buffer, NoRoom, SEGMENT};
+use crate::budget::Budget;
 
-/// First piece of budget for a body whose length was not announced.
-const FIRST_PIECE: u64 = 1 << 20;
 /// Longest pause between two pieces of a body.
 const IDLE: Duration = Duration::from_secs(15);
 /// Longest time for a body: the longest segment pushed while it is being recorded.
@@ -44,38 +43,36 @@ pub(super) enum BodyError {
     Broken(#[source] axum::Error),
 }
 
-/// Takes room for a body whose announced length is `length`, before any of it is asked
-/// for.
-pub(super) fn room(length: Option<u64>, budget: &Budget) -> Result<Held, BodyError> {
-    if length.is_some_and(|length| length > MAX_SEGMENT_BYTES) {
-        return Err(BodyError::TooLarge);
+impl From<NoRoom> for BodyError {
+    fn from(error: NoRoom) -> Self {
+        match error {
+            NoRoom::TooLarge(_) => Self::TooLarge,
+            NoRoom::OverBudget => Self::Budget,
+        }
     }
-    let bytes = length.unwrap_or(FIRST_PIECE);
-    budget.take(bytes).ok_or(BodyError::Budget)
 }
 
-/// Reads `body` into its room, which grows when that was too little.
-pub(super) async fn read(body: &mut Body, mut held: Held) -> Result<ReadBody, BodyError> {
+/// Room for a body whose announced length is `length`, before any of it is asked for. One
+/// for which there is not enough now is refused here; for the others it is taken as they
+/// arrive, so that who announces much and sends nothing keeps nobody else out.
+pub(super) fn room(length: Option<u64>, budget: &Budget) -> Result<Buffer, BodyError> {
+    let buffer = Buffer::new(length, MAX_SEGMENT_BYTES, SEGMENT, budget)?;
+    let rest = length.unwrap_or(0).saturating_sub(SEGMENT.trusted);
+    let fits = budget.take(rest).ok_or(BodyError::Budget)?;
+    drop(fits);
+    Ok(buffer)
+}
+
+/// Reads `body` into its room.
+pub(super) async fn read(body: &mut Body, mut room: Buffer) -> Result<ReadBody, BodyError> {
     let whole = Instant::now() + WHOLE;
-    let mut data = Vec::with_capacity(to_usize(held.bytes()));
     let mut hash = Keccak256::new();
     while let Some(piece) = next(body, whole).await? {
-        let needed = (data.len() + piece.len()) as u64;
-        if needed > MAX_SEGMENT_BYTES {
-            return Err(BodyError::TooLarge);
-        }
-        if needed > held.bytes() {
-            let grown = needed.max(held.bytes() * 2).min(MAX_SEGMENT_BYTES);
-            if !held.grow(grown - held.bytes()) {
-                return Err(BodyError::Budget);
-            }
-            data.reserve_exact(to_usize(grown) - data.len());
-        }
+        room.push(&piece)?;
         hash.update(&piece);
-        data.extend_from_slice(&piece);
     }
     Ok(ReadBody {
-        data: held.seal(data),
+        data: room.seal(),
         hash: hash.finalize().into(),
     })
 }
@@ -108,11 +105,6 @@ async fn next(body: &mut Body, whole: Instant) -> Result<Option<Bytes>, BodyErro
             }
         }
     }
-}
-
-/// Bodies are far smaller than the address space.
-fn to_usize(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -153,6 +145,13 @@ mod tests {
             refused.unwrap_err().to_string(),
             "input bigger than max buffer size"
         );
+    }
+
+    #[test]
+    fn who_announces_much_and_sends_nothing_keeps_nobody_out() {
+        let budget = Budget::new(MAX_SEGMENT_BYTES);
+        let _silent = room(Some(MAX_SEGMENT_BYTES), &budget).unwrap();
+        assert!(room(Some(MAX_SEGMENT_BYTES / 2), &budget).is_ok());
     }
 
     #[tokio::test]

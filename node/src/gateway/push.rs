@@ -26,7 +26,7 @@ use super::refusal::Refusal;
 use super::segment::{self, Pushed};
 use super::stream::{Stream, StreamStart};
 use super::streams::Entrance;
-use crate::budget::Held;
+use crate::body::Buffer;
 
 /// Duration of a segment that does not say (go-livepeer).
 const DEFAULT_DURATION_MS: u32 = 2000;
@@ -81,7 +81,7 @@ pub(super) async fn push(
 struct Admitted {
     head: Head,
     entrance: Entrance,
-    room: Held,
+    room: Buffer,
 }
 
 /// All checks that need no body, in go-livepeer's order.

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::fault::SubmitError;
 use super::orchestrators::chain;
+use crate::body::{Buffer, Growth, NoRoom};
 use crate::budget::Budget;
 
 /// The smallest rendition that can be one (go-livepeer `ZeroSegments`).
@@ -31,8 +32,12 @@ const LEAST_RATE: u64 = 4_000_000;
 const SOURCE_SIZES: u64 = 2;
 /// On top of all: the first pictures of a short segment.
 const SPARE: u64 = 4 << 20;
-/// First piece of budget; it doubles as more arrives.
-const FIRST_PIECE: u64 = 256 << 10;
+/// Nothing is taken on an orchestrator's word. The first piece is that of a small
+/// rendition: a segment has several, fetched side by side.
+const GROWTH: Growth = Growth {
+    trusted: 0,
+    step: 256 << 10,
+};
 
 /// The most bytes that a rendition as `profile` asks for it may have. Generous: it
 /// keeps one orchestrator from taking all memory, and judges no encoder.
@@ -93,34 +98,19 @@ async fn fetch_once(
     if response.status() != StatusCode::OK {
         return Err(SubmitError::Rendition(response.status().to_string()));
     }
-    let too_large = || SubmitError::Rendition(format!("more than {limit} bytes"));
-    // where the length is known, the last piece is not larger than what is left
-    let most = response.content_length().unwrap_or(limit);
-    if most > limit {
-        return Err(too_large());
-    }
-    let mut held = budget.take(0).ok_or(SubmitError::Budget)?;
-    let mut body = Vec::new();
+    let unread = |error| match error {
+        NoRoom::TooLarge(limit) => SubmitError::Rendition(format!("more than {limit} bytes")),
+        NoRoom::OverBudget => SubmitError::Budget,
+    };
+    let length = response.content_length();
+    let mut body = Buffer::new(length, limit, GROWTH, budget).map_err(unread)?;
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        let needed = (body.len() + chunk.len()) as u64;
-        if needed > limit {
-            return Err(too_large());
-        }
-        if needed > held.bytes() {
-            // a vector doubles, so the budget does
-            let doubled = (held.bytes() * 2).max(FIRST_PIECE).min(most);
-            let grown = doubled.max(needed);
-            if !held.grow(grown - held.bytes()) {
-                return Err(SubmitError::Budget);
-            }
-            body.reserve_exact(usize::try_from(grown).map_err(|_| too_large())? - body.len());
-        }
-        body.extend_from_slice(&chunk);
+        body.push(&chunk).map_err(unread)?;
     }
     if body.len() < MIN_BYTES {
         return Err(SubmitError::Rendition(format!("only {} bytes", body.len())));
     }
-    Ok(held.seal(body))
+    Ok(body.seal())
 }
 
 #[cfg(test)]

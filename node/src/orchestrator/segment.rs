@@ -24,7 +24,7 @@ use super::checks::{self, Checked};
 use super::metrics::Outcome;
 use super::refusal::Refusal;
 use super::sessions::{AdmitError, Place};
-use crate::body::{self, BodyError, Received};
+use crate::body::{self, BodyError, NoRoom, Received};
 use crate::fetch::FetchError;
 
 /// Taken off the caller's deadline, so that our answer is there before it gives up.
@@ -166,9 +166,9 @@ async fn read_source(
         .map_err(|error| {
             tracing::debug!(%error, "segment cannot be fetched");
             match error {
-                FetchError::Body(BodyError::OverBudget) => Refusal::over_budget(),
+                FetchError::Body(BodyError::NoRoom(NoRoom::OverBudget)) => Refusal::over_budget(),
                 FetchError::Body(
-                    BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_),
+                    BodyError::NoRoom(NoRoom::TooLarge(_)) | BodyError::Slow | BodyError::Broken(_),
                 )
                 | FetchError::Url
                 | FetchError::Status(_)
@@ -182,8 +182,8 @@ async fn read_source(
 fn unread(error: &BodyError) -> Refusal {
     tracing::debug!(%error, "segment not read");
     match error {
-        BodyError::OverBudget => Refusal::over_budget(),
-        BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_) => {
+        BodyError::NoRoom(NoRoom::OverBudget) => Refusal::over_budget(),
+        BodyError::NoRoom(NoRoom::TooLarge(_)) | BodyError::Slow | BodyError::Broken(_) => {
             Refusal::internal("Internal Server Error")
         }
     }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::metrics::{Metrics, Outcome};
 use super::sessions::Sessions;
 use super::upload::{Part, TaskResult, Uploader};
-use crate::body::BodyError;
+use crate::body::{BodyError, NoRoom};
 use crate::budget::Budget;
 use crate::fetch::{FetchError, Fetcher};
 use crate::segdata::{Asked, WIRE_VERSION};
@@ -143,8 +143,10 @@ impl Worker {
 /// about the segment then, and the words must not be taken for its own fault.
 fn unfetched(error: &FetchError) -> &'static str {
     match error {
-        FetchError::Body(BodyError::OverBudget) => errors::TRANSCODER_BUSY,
-        FetchError::Body(BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_))
+        FetchError::Body(BodyError::NoRoom(NoRoom::OverBudget)) => errors::TRANSCODER_BUSY,
+        FetchError::Body(
+            BodyError::NoRoom(NoRoom::TooLarge(_)) | BodyError::Slow | BodyError::Broken(_),
+        )
         | FetchError::Url
         | FetchError::Status(_)
         | FetchError::Transport(_) => errors::TRANSCODER_UNAVAILABLE,

@@ -21,7 +21,7 @@ use super::Transcoders;
 use super::plan::TaskId;
 use super::registry::{MemberId, Willing};
 use super::tasks::Event;
-use crate::body::{self, BodyError, Buffer};
+use crate::body::{self, Buffer, NoRoom};
 use crate::orchestrator::Shared;
 use crate::orchestrator::backend::{Output, Rendition};
 use crate::orchestrator::metrics::ResultKind;
@@ -174,13 +174,16 @@ async fn renditions(
             .ok_or_else(|| Refusal::internal("invalid pixels of a part"))?;
         let length = number(part.headers(), header::CONTENT_LENGTH.as_str());
         let unread = |error| match error {
-            BodyError::OverBudget => Refusal::over_budget(),
-            BodyError::TooLarge(_) | BodyError::Slow | BodyError::Broken(_) => {
-                Refusal::internal(chain(&error))
-            }
+            NoRoom::OverBudget => Refusal::over_budget(),
+            NoRoom::TooLarge(_) => Refusal::internal(error.to_string()),
         };
-        let mut data =
-            Buffer::new(length, headers::MAX_SEGMENT_BYTES, &shared.budget).map_err(unread)?;
+        let mut data = Buffer::new(
+            length,
+            headers::MAX_SEGMENT_BYTES,
+            body::SEGMENT,
+            &shared.budget,
+        )
+        .map_err(unread)?;
         while let Some(chunk) = part.chunk().await.map_err(broken)? {
             data.push(&chunk).map_err(unread)?;
         }
