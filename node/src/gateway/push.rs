@@ -92,7 +92,7 @@ async fn admit(
     headers: &HeaderMap,
 ) -> Result<Admitted, Refusal> {
     if method != Method::PUT && method != Method::POST {
-        return Err(Refusal::method());
+        return Err(Refusal::method(path));
     }
     let authorization = headers.get(header::AUTHORIZATION);
     app.token
@@ -199,7 +199,7 @@ async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Re
         .await
         .map_err(|error| {
             app.metrics.ended(Outcome::Refused);
-            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            Refusal::untranscodable(&error.0)
         })?;
     app.metrics
         .probe_seconds

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use super::attempts::TranscodeError;
 use super::body::BodyError;
 use super::config_header::ConfigError;
-use super::path::PathError;
+use super::hls::playlist;
+use super::path::{self, PathError};
 use super::streams::Full;
 use super::token::Denied;
 
@@ -26,10 +27,35 @@ impl Refusal {
         }
     }
 
-    pub(super) fn method() -> Self {
+    /// `path` is what follows `/live/`: who wants to read there has mistaken it for the
+    /// way to the stream.
+    pub(super) fn method(path: &str) -> Self {
+        let mut text = "http push request wrong method: use PUT or POST".to_owned();
+        let name = match path.rsplit_once('.') {
+            Some((name, _)) if !path.contains('/') => name,
+            Some(_) | None => path,
+        };
+        let manifest_id = path::manifest_id(name);
+        if path::is_valid_manifest_id(&manifest_id) {
+            let file = playlist::file_name(&manifest_id);
+            text.push_str("\nthe playlist of this stream is /stream/");
+            text.push_str(&file);
+        }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, text)
+    }
+
+    /// A segment that nobody can transcode: the words of the wire in the first line, and
+    /// where those say little to a person, what they mean in the second.
+    pub(super) fn untranscodable(words: &str) -> Self {
+        let meaning = match words {
+            "TranscoderInvalidVideo" => "\nno video that can be decoded was found in the segment",
+            "No keyframes in input" => "\na segment must begin with a keyframe",
+            "Unsupported input codec" => "\nits video has a codec that is not transcoded",
+            _ => "",
+        };
         Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "http push request wrong method: use PUT or POST",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("{words}{meaning}"),
         )
     }
 }
@@ -85,7 +111,8 @@ impl From<BodyError> for Refusal {
 impl From<TranscodeError> for Refusal {
     fn from(error: TranscodeError) -> Self {
         match &error {
-            TranscodeError::Segment(_) | TranscodeError::MaxAttempts(_) => {
+            TranscodeError::Segment(words) => Self::untranscodable(words),
+            TranscodeError::MaxAttempts(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }
             // exactly this text, which clients know; the reason, with addresses of ours in
@@ -120,5 +147,36 @@ impl IntoResponse for Refusal {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusal;
+
+    #[test]
+    fn who_looks_for_a_stream_where_it_is_pushed_is_told_where_it_is() {
+        for (path, hint) in [
+            ("x.m3u8", "/stream/x.m3u8"),
+            ("x/index.m3u8", "/stream/x.m3u8"),
+            ("x/0.ts", "/stream/x.m3u8"),
+            ("a.b/0", "/stream/a.b.m3u8"),
+            ("a b/0.ts", "/stream/a%20b.m3u8"),
+        ] {
+            let refusal = Refusal::method(path);
+            assert_eq!(refusal.status, 405);
+            let end = format!("\nthe playlist of this stream is {hint}");
+            assert!(refusal.text.ends_with(&end), "{}", refusal.text);
+        }
+        let nowhere = Refusal::method("..ts").text;
+        assert_eq!(nowhere, "http push request wrong method: use PUT or POST");
+    }
+
+    #[test]
+    fn words_of_the_wire_stay_a_line_of_their_own() {
+        let text = |words| Refusal::untranscodable(words).text;
+        let (words, meaning) = ("TranscoderInvalidVideo", "no video that can be decoded");
+        assert!(text(words).starts_with(&format!("{words}\n{meaning}")));
+        assert_eq!(text("words of its own"), "words of its own");
     }
 }

@@ -78,7 +78,8 @@ async fn a_failure_that_would_be_the_same_anywhere_is_not_tried_elsewhere() {
         .fail(task, "Unsupported input codec")
         .await;
     let said = reply(push);
-    assert!(said.ends_with("Unsupported input codec\n\n422"), "{said}");
+    let words = "Unsupported input codec\nits video has a codec that is not transcoded\n\n422";
+    assert!(said.ends_with(words), "{said}");
     assert_eq!(network.retried(), 0.0);
 }
 

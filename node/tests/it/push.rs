@@ -26,6 +26,7 @@ fn what_is_no_push_is_refused_with_the_status_of_the_wire() {
     );
     for (path, arguments, status, text) in [
         ("live/a/0.ts", ["-X", "DELETE"], 405, "use PUT or POST"),
+        ("live/a.m3u8", ["-X", "GET"], 405, "/stream/a.m3u8"),
         (
             "live/a/0.m3u8",
             ["-T", good],
@@ -104,11 +105,18 @@ fn a_bad_segment_is_refused_with_its_reason_and_the_next_good_one_works() {
         answer(&["-T", segment, "-H", "Accept: multipart/mixed", &url])
     };
     for (seq, (segment, reason)) in (0..).zip([
-        (clips::text(), "TranscoderInvalidVideo"),
-        (clips::audio_only(), "TranscoderInvalidVideo"),
-        (clips::no_keyframe(), "No keyframes in input"),
+        (clips::text(), "TranscoderInvalidVideo\nno video that"),
+        (clips::audio_only(), "TranscoderInvalidVideo\nno video that"),
+        (
+            clips::no_keyframe(),
+            "No keyframes in input\na segment must",
+        ),
     ]) {
-        assert_eq!(push(&segment, seq), (422, reason.to_owned()));
+        let (status, said) = push(&segment, seq);
+        assert!(
+            status == 422 && said.starts_with(reason),
+            "{status}: {said}"
+        );
         assert_complete(node.push(&clips::good(), seq + 10));
     }
     assert_complete(node.push(&clips::truncated(), 20));
