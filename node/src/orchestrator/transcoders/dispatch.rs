@@ -152,7 +152,7 @@ impl Transcoders {
                     reason,
                     "result unusable"
                 );
-                plan.lost(task);
+                plan.cut(task);
             }
             Event::Failed(text) => {
                 tracing::debug!(

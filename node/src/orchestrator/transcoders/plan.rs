@@ -2,7 +2,7 @@
 //!
 //! | An attempt | Then |
 //! |---|---|
-//! | is lost: its transcoder's connection ended, its result broke off | the next starts at once; a late result still counts |
+//! | is lost: its transcoder's connection ended, its result broke off | the next starts at once; a late result still counts, and one that broke off is waited for |
 //! | fails with a text that is the segment's own fault | that text is the answer |
 //! | fails with another text | one more try elsewhere, then the text is the answer |
 //! | takes far longer than usual | one more starts beside it; the first result wins |
@@ -23,7 +23,9 @@ pub(crate) const MAX_ATTEMPTS: usize = 5;
 const MAX_FAILURES: usize = 2;
 /// How long a segment waits when no transcoder is there: the only one may be
 /// restarting, or reconnecting to us. Inside every deadline (8 s at least), and
-/// inside the 4 s within which a live segment must be back.
+/// inside the 4 s within which a live segment must be back. A result that broke off has
+/// longer, as long as it took until then: its transcoder is there and sends it again, and
+/// what a gateway would do instead, begin anew, takes longer still.
 const WAIT_FOR_TRANSCODER: Duration = Duration::from_secs(2);
 /// A second attempt starts when the first takes this many times the usual.
 const HEDGE_FACTOR: u32 = 3;
@@ -38,6 +40,8 @@ pub(crate) type TaskId = i64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
+    /// Its result broke off, and may be sent again.
+    Cut,
     /// Given up, though its result may still come.
     Lost,
     Failed,
@@ -131,11 +135,7 @@ impl Plan {
         }
         match self.unplaced {
             Some((since, reason)) if !self.changed => {
-                let patience = match reason {
-                    PickError::Empty if self.last_failure.is_none() => WAIT_FOR_TRANSCODER,
-                    PickError::Empty | PickError::Full | PickError::Incapable => Duration::ZERO,
-                };
-                let until = (since + patience).min(self.deadline);
+                let until = (since + self.patience(since, reason)).min(self.deadline);
                 if now < until {
                     return Next::Wait(until);
                 }
@@ -149,9 +149,23 @@ impl Plan {
                 Next::Start(match self.attempts.last().map(|attempt| attempt.state) {
                     None => Why::First,
                     Some(State::Failed) => Why::Failed,
-                    Some(State::Lost | State::Running) => Why::Lost,
+                    Some(State::Lost | State::Cut | State::Running) => Why::Lost,
                 })
             }
+        }
+    }
+
+    /// How long to wait from `since`, when nobody could be found.
+    fn patience(&self, since: Instant, reason: PickError) -> Duration {
+        if self.last_failure.is_some() {
+            return Duration::ZERO;
+        }
+        let cut = self.attempts.iter().filter(|one| one.state == State::Cut);
+        let took = cut.map(|one| since.saturating_duration_since(one.since));
+        match (took.max(), reason) {
+            (Some(took), _) => took.max(WAIT_FOR_TRANSCODER),
+            (None, PickError::Empty) => WAIT_FOR_TRANSCODER,
+            (None, PickError::Full | PickError::Incapable) => Duration::ZERO,
         }
     }
 
@@ -197,7 +211,12 @@ impl Plan {
         self.changed = true;
     }
 
-    /// The transcoder of `task` is gone, or what it sent is unusable.
+    /// What the transcoder of `task` sent is unusable.
+    pub(crate) fn cut(&mut self, task: TaskId) {
+        self.set(task, State::Cut);
+    }
+
+    /// The transcoder of `task` is gone.
     pub(crate) fn lost(&mut self, task: TaskId) {
         self.set(task, State::Lost);
     }
@@ -244,131 +263,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{HEDGE_LEAST, MAX_ATTEMPTS, Next, Plan, WAIT_FOR_TRANSCODER, Why};
-    use crate::orchestrator::transcoders::registry::{MemberId, PickError};
-    use livepeer_proto::errors;
-    use std::time::Duration;
-    use tokio::time::Instant;
-
-    const DEADLINE: Duration = Duration::from_secs(9);
-
-    fn plan(usual: Option<Duration>) -> (Plan, Instant) {
-        let now = Instant::now();
-        (Plan::new(now, now + DEADLINE, usual), now)
-    }
-
-    #[test]
-    fn a_lost_attempt_is_followed_by_another_at_once() {
-        let (mut plan, now) = plan(None);
-        assert_eq!(plan.next(now), Next::Start(Why::First));
-        plan.started(1, MemberId(1), Why::First, now);
-        assert!(matches!(plan.next(now), Next::Wait(_)));
-        plan.lost(1);
-        assert_eq!(plan.next(now), Next::Start(Why::Lost));
-        assert_eq!(plan.tried(), [MemberId(1)]);
-    }
-
-    #[test]
-    fn a_segment_at_fault_is_not_tried_again() {
-        let (mut plan, now) = plan(None);
-        plan.started(1, MemberId(1), Why::First, now);
-        plan.failed(1, "No keyframes in input".to_owned());
-        assert_eq!(
-            plan.next(now),
-            Next::Fail("No keyframes in input".to_owned())
-        );
-    }
-
-    #[test]
-    fn another_failure_gets_one_more_try() {
-        let (mut plan, now) = plan(None);
-        plan.started(1, MemberId(1), Why::First, now);
-        plan.failed(1, "out of memory".to_owned());
-        assert_eq!(plan.next(now), Next::Start(Why::Failed));
-        plan.started(2, MemberId(2), Why::Failed, now);
-        plan.failed(2, "again".to_owned());
-        assert_eq!(plan.next(now), Next::Fail("again".to_owned()));
-    }
-
-    #[test]
-    fn a_failure_with_nobody_else_there_is_the_answer_at_once() {
-        let (mut plan, now) = plan(None);
-        plan.started(1, MemberId(1), Why::First, now);
-        plan.failed(1, "out of memory".to_owned());
-        plan.not_started(PickError::Empty, Why::Failed, now);
-        assert_eq!(plan.next(now), Next::Fail("out of memory".to_owned()));
-    }
-
-    #[test]
-    fn without_a_transcoder_it_waits_for_one_but_not_for_ever() {
-        let (mut plan, now) = plan(None);
-        plan.not_started(PickError::Empty, Why::First, now);
-        let end = now + WAIT_FOR_TRANSCODER;
-        assert_eq!(plan.next(now), Next::Wait(end));
-        plan.changed();
-        assert_eq!(plan.next(now), Next::Start(Why::First));
-        plan.not_started(PickError::Empty, Why::First, now + Duration::from_secs(1));
-        assert_eq!(
-            plan.next(end),
-            Next::Fail(errors::NO_TRANSCODERS.to_owned())
-        );
-    }
-
-    #[test]
-    fn full_or_incapable_transcoders_are_not_waited_for() {
-        for (reason, text) in [
-            (PickError::Full, errors::NO_TRANSCODERS),
-            (PickError::Incapable, errors::NO_CAPABLE_TRANSCODERS),
-        ] {
-            let (mut plan, now) = plan(None);
-            plan.not_started(reason, Why::First, now);
-            assert_eq!(plan.next(now), Next::Fail(text.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_slow_attempt_gets_one_beside_it_and_only_one() {
-        let (mut plan, now) = plan(Some(Duration::from_millis(100)));
-        plan.started(1, MemberId(1), Why::First, now);
-        let late = now + HEDGE_LEAST;
-        assert_eq!(plan.next(now), Next::Wait(late));
-        assert_eq!(plan.next(late), Next::Start(Why::Slow));
-        plan.started(2, MemberId(2), Why::Slow, late);
-        assert_eq!(plan.next(late + HEDGE_LEAST), Next::Wait(now + DEADLINE));
-        plan.lost(2);
-        assert!(
-            matches!(plan.next(late), Next::Wait(_)),
-            "the first still runs"
-        );
-        plan.lost(1);
-        assert_eq!(plan.next(late), Next::Start(Why::Lost));
-    }
-
-    #[test]
-    fn a_slow_attempt_without_anybody_else_just_goes_on() {
-        let (mut plan, now) = plan(None);
-        plan.started(1, MemberId(1), Why::First, now);
-        let late = now + DEADLINE / 3;
-        assert_eq!(plan.next(late), Next::Start(Why::Slow));
-        plan.not_started(PickError::Empty, Why::Slow, late);
-        assert_eq!(plan.next(late), Next::Wait(now + DEADLINE));
-    }
-
-    #[test]
-    fn the_deadline_ends_it_and_so_do_too_many_deaths() {
-        let (mut plan, now) = plan(None);
-        for task in 0..MAX_ATTEMPTS {
-            plan.started(task as i64, MemberId(task as u64), Why::Lost, now);
-            plan.lost(task as i64);
-        }
-        assert_eq!(
-            plan.next(now),
-            Next::Fail(errors::NO_TRANSCODERS.to_owned())
-        );
-        assert_eq!(
-            plan.next(now + DEADLINE),
-            Next::Fail(errors::TRANSCODER_TIMEOUT.to_owned())
-        );
-    }
-}
+mod tests;

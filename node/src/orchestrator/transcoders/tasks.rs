@@ -25,8 +25,9 @@ pub(crate) enum Event {
     Done(Output),
 }
 
-/// Two events an attempt: it is given up, and its result comes all the same.
-pub(crate) const EVENTS: usize = 2 * MAX_ATTEMPTS;
+/// Three events an attempt: a result of it breaks off, its transcoder goes, and its result
+/// comes all the same.
+pub(crate) const EVENTS: usize = 3 * MAX_ATTEMPTS;
 
 /// How a segment hears of its tasks.
 pub(crate) type Events = mpsc::Sender<(TaskId, Event)>;
@@ -36,15 +37,24 @@ struct Open {
     /// Whose credential the result must show.
     owner: String,
     events: Events,
-    /// Its segment knows that it is lost, or that a result of it was unusable.
-    given_up: bool,
+    told: Told,
+}
+
+/// The worst that the segment of a task knows about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nothing,
+    /// A result of it was unusable.
+    Unusable,
+    Lost,
 }
 
 impl Open {
     /// How to tell its segment so, once.
-    fn give_up(&mut self) -> Option<Events> {
-        let known = std::mem::replace(&mut self.given_up, true);
-        (!known).then(|| self.events.clone())
+    fn tell(&mut self, news: Told) -> Option<Events> {
+        let is_news = news > self.told;
+        self.told = self.told.max(news);
+        is_news.then(|| self.events.clone())
     }
 }
 
@@ -85,7 +95,7 @@ impl Tasks {
                     member,
                     owner,
                     events,
-                    given_up: false,
+                    told: Told::Nothing,
                 },
             );
             task
@@ -120,7 +130,8 @@ impl Tasks {
     /// Tells the segment of a task that a result of it cannot be used; false when nobody
     /// waits for it. The task stays open: its transcoder may send the result again.
     pub(crate) fn give_up(&self, task: TaskId, reason: String) -> bool {
-        let Some(events) = self.with(|inner| inner.open.get_mut(&task).map(Open::give_up)) else {
+        let open = |inner: &mut Inner| Some(inner.open.get_mut(&task)?.tell(Told::Unusable));
+        let Some(events) = self.with(open) else {
             return false;
         };
         if let Some(events) = events {
@@ -137,7 +148,7 @@ impl Tasks {
                 .open
                 .iter_mut()
                 .filter(|(_, open)| open.member == member)
-                .filter_map(|(task, open)| Some((*task, open.give_up()?)))
+                .filter_map(|(task, open)| Some((*task, open.tell(Told::Lost)?)))
                 .collect()
         });
         for (task, events) in lost {
@@ -153,7 +164,7 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENTS, Event, Tasks};
+    use super::{EVENTS, Event, MAX_ATTEMPTS, Tasks};
     use crate::orchestrator::transcoders::registry::MemberId;
     use tokio::sync::mpsc;
 
@@ -183,7 +194,7 @@ mod tests {
     #[test]
     fn however_often_a_result_is_unusable_there_is_room_for_a_good_one() {
         let tasks = Tasks::default();
-        let (events, mut received) = mpsc::channel(2);
+        let (events, mut received) = mpsc::channel(EVENTS / MAX_ATTEMPTS);
         let task = tasks.open(MemberId(1), "pool".to_owned(), events);
         for _ in 0..10 {
             assert!(tasks.give_up(task, "cut".to_owned()));
@@ -193,7 +204,11 @@ mod tests {
             received.try_recv().unwrap(),
             (_, Event::Unusable(_))
         ));
+        assert!(matches!(received.try_recv().unwrap(), (_, Event::Lost)));
         assert!(received.try_recv().is_err());
+        tasks.lose(MemberId(1));
+        assert!(tasks.give_up(task, "cut".to_owned()));
+        assert!(received.try_recv().is_err(), "that is no news");
         assert!(tasks.finish(task, Event::Failed("x".to_owned())));
         assert!(!tasks.give_up(task, "cut".to_owned()), "late");
     }
