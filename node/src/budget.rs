@@ -22,6 +22,8 @@ struct Inner {
     limit: u64,
     used: AtomicU64,
     refused: AtomicU64,
+    /// How often a part had spent its own limit.
+    parts_refused: AtomicU64,
     /// What this is a part of: its bytes count there as well.
     whole: Option<Budget>,
 }
@@ -45,6 +47,7 @@ impl Budget {
             limit,
             used: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            parts_refused: AtomicU64::new(0),
             whole,
         }))
     }
@@ -77,6 +80,13 @@ impl Budget {
         self.0.refused.load(Ordering::Relaxed)
     }
 
+    /// How often a part of this one refused something that would have been more than its
+    /// own limit.
+    #[must_use]
+    pub fn parts_refused(&self) -> u64 {
+        self.0.parts_refused.load(Ordering::Relaxed)
+    }
+
     fn add(&self, bytes: u64) -> bool {
         let limit = self.0.limit;
         let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
@@ -88,6 +98,9 @@ impl Budget {
         let added = fits && self.0.whole.as_ref().is_none_or(|whole| whole.add(bytes));
         if fits && !added {
             self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        if let (false, Some(whole)) = (fits, &self.0.whole) {
+            whole.0.parts_refused.fetch_add(1, Ordering::Relaxed);
         }
         if !added {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +200,7 @@ mod tests {
         drop(held);
         let other = whole.take(3).unwrap();
         assert!(part.take(4).is_none(), "the whole is spent");
+        assert_eq!(whole.parts_refused(), 1, "once by the part itself");
         assert_eq!(part.used(), 0);
         drop((rest, other));
         assert_eq!(whole.used(), 0);

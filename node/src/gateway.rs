@@ -124,12 +124,13 @@ async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
     let listener = TcpListener::bind(addr)
         .await
         .map_err(|source| RoleError::Listen { addr, source })?;
+    let budget = Budget::new(settings.gateway.max_buffered_bytes);
     let app = Arc::new(App {
         settings: process.settings.clone(),
         engine,
         orchestrators: Orchestrators::new().map_err(RoleError::Client)?,
-        streams: Streams::default(),
-        budget: Budget::new(settings.gateway.max_buffered_bytes),
+        streams: Streams::new(budget.clone()),
+        budget,
         metrics: process.health.metrics(Metrics::register),
         token: IngestToken::new(settings.gateway.ingest_token_file.clone()),
         tasks: TaskTracker::new(),
@@ -194,6 +195,7 @@ async fn keep(app: &App, lifecycle: &Lifecycle) {
         app.metrics
             .buffered_bytes
             .set(i64::try_from(app.budget.used()).unwrap_or(i64::MAX));
+        app.metrics.over_share(app.budget.parts_refused());
         if draining.is_cancelled() && app.streams.active() == 0 {
             break;
         }

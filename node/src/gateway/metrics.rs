@@ -40,6 +40,7 @@ pub(super) struct Metrics {
     pub(super) retried: Counter,
     /// Requests refused for want of memory budget.
     pub(super) over_budget: Counter,
+    over_share: Counter,
     pub(super) streams: Gauge,
     pub(super) buffered_bytes: Gauge,
     pub(super) probe_seconds: Histogram,
@@ -57,6 +58,7 @@ impl Metrics {
             rendition_bytes: Counter::default(),
             retried: Counter::default(),
             over_budget: Counter::default(),
+            over_share: Counter::default(),
             streams: Gauge::default(),
             buffered_bytes: Gauge::default(),
             probe_seconds: Histogram::new(SECONDS),
@@ -81,6 +83,11 @@ impl Metrics {
             "Requests refused for want of memory",
             m.over_budget,
         );
+        registry.register(
+            "over_share",
+            "Times that a stream had its whole share of the memory",
+            m.over_share,
+        );
         registry.register("streams", "Streams now", m.streams);
         registry.register(
             "buffered_bytes",
@@ -93,6 +100,12 @@ impl Metrics {
         let seconds = "Time from the first attempt to the last rendition";
         registry.register("transcode_seconds", seconds, m.transcode_seconds);
         metrics
+    }
+
+    /// Notes how often so far a stream was refused for having its share.
+    pub(super) fn over_share(&self, times: u64) {
+        self.over_share
+            .inc_by(times.saturating_sub(self.over_share.get()));
     }
 
     /// Counts how a segment ended.

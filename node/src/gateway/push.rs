@@ -101,7 +101,7 @@ async fn admit(
     let head = parse_head(path, headers)?;
     let max_streams = app.settings.borrow().gateway.max_streams;
     let entrance = app.streams.enter(&head.path.manifest_id, max_streams)?;
-    let room = body::room(head.length, &app.budget).inspect_err(|error| count(app, error))?;
+    let room = body::room(head.length, entrance.budget()).inspect_err(|error| count(app, error))?;
     Ok(Admitted {
         head,
         entrance,

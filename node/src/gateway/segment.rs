@@ -16,10 +16,12 @@ use super::rendition;
 use super::segment_data::{self, Job};
 use super::stream::Stream;
 use super::streams::Entrance;
+use crate::budget::Budget;
 
 /// The share of the byte budget that segments kept for viewers may take, over all
 /// streams: a half, so that they never starve those in flight. Live streams divide it
-/// evenly; streams that are over have what the live ones leave.
+/// evenly, and none keeps more than half of its own share; streams that are over have what
+/// the live ones leave.
 const KEPT_SHARE: u64 = 2;
 
 /// A segment whose bytes are here and were looked at.
@@ -47,7 +49,7 @@ pub(super) async fn process(
 ) -> Result<Vec<Bytes>, TranscodeError> {
     let begun = Instant::now();
     let (key, changed) = stream.begin(pushed.seq, &pushed.hash, pushed.probe.as_ref(), begun);
-    let result = transcode(&app, &stream, &pushed, changed).await;
+    let result = transcode(&app, &stream, &pushed, changed, entrance.budget()).await;
     let segment = result.as_ref().ok().map(|renditions| Segment {
         hash: pushed.hash,
         changed,
@@ -59,6 +61,7 @@ pub(super) async fn process(
     });
     let kept = app.budget.limit() / KEPT_SHARE;
     let share = kept / (app.streams.active().max(1) as u64);
+    let share = share.min(entrance.budget().limit() / KEPT_SHARE);
     stream.finish(key, segment, share, Instant::now());
     app.streams.make_room(kept);
     account(&app, &stream, &pushed, &result, begun.elapsed());
@@ -71,6 +74,7 @@ async fn transcode(
     stream: &Stream,
     pushed: &Pushed,
     changed: bool,
+    budget: &Budget,
 ) -> Result<Vec<Bytes>, TranscodeError> {
     if stream.profiles.is_empty() {
         return Ok(Vec::new());
@@ -102,7 +106,7 @@ async fn transcode(
     let attempts = Attempts {
         orchestrators: &app.orchestrators,
         sessions: &stream.sessions,
-        budget: &app.budget,
+        budget,
         metrics: &app.metrics,
         job: &job,
         body: &pushed.data,

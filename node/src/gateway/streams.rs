@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use tokio::time::Instant;
 
 use super::stream::{Stream, StreamStart};
+use crate::budget::Budget;
 
 /// A stream without a push for this long is over (go-livepeer
 /// `httpPushTimeout`).
@@ -24,6 +26,17 @@ const LAST_ENDED_KEPT: Duration = Duration::from_secs(15 * 60);
 /// Pushes of one stream at once. A client sends one after another; a few overlap when
 /// transcoding is slower than real time.
 const MAX_IN_FLIGHT: u32 = 8;
+/// The part of the byte budget that one stream may have, segments in flight and those kept
+/// for viewers together: a half, so that whatever it does, all others have as much as it.
+/// Less would cost a large stream that is alone, and such a stream is the usual case.
+const STREAM_DIVISOR: u64 = 2;
+
+/// The most bytes of one stream. Never less than the largest segment, which would else be
+/// refused by every small gateway for ever.
+fn most_bytes(budget: &Budget) -> u64 {
+    let whole = budget.limit();
+    (whole / STREAM_DIVISOR).max(MAX_SEGMENT_BYTES).min(whole)
+}
 
 /// Why a push cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,22 +50,34 @@ pub(super) enum Full {
 }
 
 /// The streams by manifest id; clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Streams(Arc<Mutex<Inner>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// Of the whole gateway.
+    budget: Budget,
     slots: HashMap<String, Slot>,
     draining: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     stream: Option<Arc<Stream>>,
     in_flight: u32,
+    /// The stream's part of the gateway's.
+    budget: Budget,
 }
 
 impl Slot {
+    fn new(budget: Budget) -> Self {
+        Self {
+            stream: None,
+            in_flight: 0,
+            budget,
+        }
+    }
+
     fn live(&self, now: Instant) -> Option<&Arc<Stream>> {
         self.stream
             .as_ref()
@@ -65,6 +90,14 @@ impl Slot {
 pub(super) struct Entrance {
     streams: Streams,
     manifest_id: String,
+    budget: Budget,
+}
+
+impl Entrance {
+    /// For all bytes of this push and of its renditions.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
 }
 
 impl Drop for Entrance {
@@ -80,6 +113,15 @@ impl Drop for Entrance {
 }
 
 impl Streams {
+    /// None yet; `budget` is the gateway's, of which each gets its part.
+    pub(super) fn new(budget: Budget) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            budget,
+            slots: HashMap::new(),
+            draining: false,
+        })))
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,7 +139,11 @@ impl Streams {
                 return Err(Full::Streams);
             }
         }
-        let slot = inner.slots.entry(manifest_id.to_owned()).or_default();
+        let part = inner.budget.part(most_bytes(&inner.budget));
+        let slot = inner
+            .slots
+            .entry(manifest_id.to_owned())
+            .or_insert_with(|| Slot::new(part));
         if slot.in_flight >= MAX_IN_FLIGHT {
             return Err(Full::Segments);
         }
@@ -105,14 +151,18 @@ impl Streams {
         Ok(Entrance {
             streams: self.clone(),
             manifest_id: manifest_id.to_owned(),
+            budget: slot.budget.clone(),
         })
     }
 
     /// The stream of that push: the one that is there, or a new one.
-    pub(super) fn open(&self, _entrance: &Entrance, start: StreamStart) -> Arc<Stream> {
+    pub(super) fn open(&self, entrance: &Entrance, start: StreamStart) -> Arc<Stream> {
         let now = Instant::now();
         let mut inner = self.inner();
-        let slot = inner.slots.entry(start.manifest_id.clone()).or_default();
+        let slot = inner
+            .slots
+            .entry(start.manifest_id.clone())
+            .or_insert_with(|| Slot::new(entrance.budget.clone()));
         if let Some(stream) = slot.live(now) {
             return Arc::clone(stream);
         }
@@ -241,138 +291,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{ENDED_KEPT, Full, IDLE, LAST_ENDED, LAST_ENDED_KEPT, MAX_IN_FLIGHT, Streams};
-    use crate::gateway::hls::timeline::Segment;
-    use crate::gateway::stream::{Stream, StreamStart};
-    use livepeer_media::Format;
-    use tokio::time::{Instant, advance};
-
-    fn start(manifest_id: &str) -> StreamStart {
-        StreamStart {
-            manifest_id: manifest_id.into(),
-            profiles: Vec::new(),
-            format: Format::MpegTs,
-            timeout_multiplier: 1,
-            resolution: None,
-        }
-    }
-
-    fn open(streams: &Streams, manifest_id: &str) {
-        let entrance = streams.enter(manifest_id, 10).unwrap();
-        streams.open(&entrance, start(manifest_id));
-    }
-
-    fn publish(stream: &Stream, bytes: usize) {
-        let now = Instant::now();
-        let (key, _) = stream.begin(0, &[0; 32], None, now);
-        let segment = Segment {
-            hash: [0; 32],
-            changed: false,
-            duration: Duration::from_secs(2),
-            files: vec![bytes::Bytes::from(vec![0; bytes])],
-        };
-        stream.finish(key, Some(segment), u64::MAX, now);
-    }
-
-    // server/push_test.go: ShouldRemoveSessionAfterTimeout, ResetWatchdog
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_stream_ends_and_is_forgotten_later() {
-        let streams = Streams::default();
-        open(&streams, "a");
-        advance(IDLE).await;
-        assert!(streams.sweep(Instant::now()).is_empty());
-        advance(Duration::from_secs(1)).await;
-        assert_eq!(streams.sweep(Instant::now()).len(), 1);
-        assert_eq!(streams.active(), 0);
-        assert!(streams.get("a").is_some(), "viewers may reach the end");
-        advance(LAST_ENDED_KEPT).await;
-        streams.sweep(Instant::now());
-        assert!(streams.get("a").is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_streams_that_are_over_the_last_few_stay_longer() {
-        let streams = Streams::default();
-        for id in 0..=LAST_ENDED {
-            open(&streams, &id.to_string());
-            streams.get(&id.to_string()).unwrap().end(Instant::now());
-            advance(Duration::from_secs(1)).await;
-        }
-        streams.sweep(Instant::now());
-        assert!(streams.get("0").is_some(), "viewers may reach the end");
-        advance(ENDED_KEPT).await;
-        streams.sweep(Instant::now());
-        assert!(streams.get("0").is_none());
-        assert!(streams.get("1").is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn streams_that_are_over_make_room_for_the_live_ones_oldest_first() {
-        let streams = Streams::default();
-        for id in ["live", "first", "last"] {
-            open(&streams, id);
-            publish(&streams.get(id).unwrap(), 100);
-        }
-        for id in ["first", "last"] {
-            streams.get(id).unwrap().end(Instant::now());
-            advance(Duration::from_secs(1)).await;
-        }
-        let kept = || ["live", "first", "last"].map(|id| streams.get(id).is_some());
-        streams.make_room(300);
-        assert_eq!(kept(), [true, true, true]);
-        streams.make_room(299);
-        assert_eq!(kept(), [true, false, true]);
-        streams.make_room(50);
-        assert_eq!(kept(), [true, false, false]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_that_is_over_may_begin_anew() {
-        let streams = Streams::default();
-        open(&streams, "a");
-        let old = streams.get("a").unwrap();
-        old.end(Instant::now());
-        open(&streams, "a");
-        assert!(!std::sync::Arc::ptr_eq(&old, &streams.get("a").unwrap()));
-    }
-
-    #[tokio::test]
-    async fn streams_and_segments_of_one_are_bounded() {
-        let streams = Streams::default();
-        open(&streams, "a");
-        assert_eq!(streams.enter("b", 1).unwrap_err(), Full::Streams);
-        let entrances: Vec<_> = (0..MAX_IN_FLIGHT)
-            .map(|_| streams.enter("a", 1).unwrap())
-            .collect();
-        assert_eq!(streams.enter("a", 1).unwrap_err(), Full::Segments);
-        drop(entrances);
-        assert!(streams.enter("a", 1).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_draining_known_streams_go_on_and_new_ones_are_refused() {
-        let streams = Streams::default();
-        open(&streams, "a");
-        streams.drain();
-        assert_eq!(streams.enter("b", 10).unwrap_err(), Full::Draining);
-        let entrance = streams.enter("a", 10).unwrap();
-        advance(Duration::from_secs(5)).await;
-        assert!(
-            streams.sweep(Instant::now()).is_empty(),
-            "a push is in flight"
-        );
-        drop(entrance);
-        assert_eq!(streams.sweep(Instant::now()).len(), 1);
-    }
-
-    #[test]
-    fn a_push_that_never_became_a_stream_leaves_nothing() {
-        let streams = Streams::default();
-        drop(streams.enter("a", 10).unwrap());
-        assert_eq!(streams.active(), 0);
-        assert!(streams.inner().slots.is_empty());
-    }
-}
+mod tests;
