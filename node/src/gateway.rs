@@ -77,8 +77,6 @@ pub enum RoleError {
         #[source]
         source: std::io::Error,
     },
-    #[error("key `gateway.profiles`")]
-    Profiles(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot start the engine that looks into segments")]
     Engine(#[source] EngineError),
     #[error("cannot set up the client for orchestrators")]
@@ -117,9 +115,6 @@ async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
     let settings = Arc::clone(&process.settings.borrow());
     process.health.expect(INGEST);
     process.health.expect(orchestrators::COMPONENT);
-    for profile in &settings.gateway.profiles {
-        profiles::from_settings(profile).map_err(|error| RoleError::Profiles(error.into()))?;
-    }
     let addr = settings.gateway.http_addr;
     let listener = TcpListener::bind(addr)
         .await

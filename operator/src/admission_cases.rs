@@ -34,7 +34,7 @@ impl Case {
 }
 
 /// Merge patches that break a CEL rule, by its message.
-const BROKEN_RULES: [(&str, &str); 18] = [
+const BROKEN_RULES: [(&str, &str); 19] = [
     (
         "metadata.name may have at most",
         r#"{"metadata": {"name": "a-name-that-is-longer-than-its-childrens-names-allow"}}"#,
@@ -96,12 +96,16 @@ const BROKEN_RULES: [(&str, &str); 18] = [
         r#"{"spec": {"profiles": [{"name": "half", "width": 640}]}}"#,
     ),
     (
+        "name must be one of the presets",
+        r#"{"spec": {"profiles": [{"name": "P240p30fps16x10"}]}}"#,
+    ),
+    (
         "source is the name of the ingested stream",
         r#"{"spec": {"profiles": [{"name": "source"}]}}"#,
     ),
     (
         "must be at most 300 seconds",
-        r#"{"spec": {"profiles": [{"name": "p", "gop": "301"}]}}"#,
+        r#"{"spec": {"profiles": [{"name": "P240p30fps16x9", "gop": "301"}]}}"#,
     ),
     ("must be a quantity above 0", ""),
 ];

@@ -8,6 +8,7 @@
 
 pub mod duration;
 pub mod load;
+mod place;
 pub mod profile;
 pub mod roles;
 pub mod settings;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::place;
 use crate::settings::{Settings, VERSION};
 
 /// Largest file that is read; a rendered one is a few kilobytes.
@@ -33,7 +34,7 @@ pub enum LoadError {
     #[error("{origin}: key `{key}`: {reason}")]
     Value {
         origin: String,
-        key: &'static str,
+        key: String,
         reason: String,
     },
 }
@@ -58,10 +59,7 @@ pub fn load(path: &Path) -> Result<Settings, LoadError> {
 /// Parses and checks `text`; `origin` names it in messages.
 pub fn parse(origin: &str, text: &str) -> Result<Settings, LoadError> {
     let syntax = |key: String, error: &toml::de::Error| LoadError::Syntax {
-        origin: match error.span() {
-            Some(span) => format!("{origin}:{}", line_of(text, span.start)),
-            None => origin.to_owned(),
-        },
+        origin: place::name(origin, error.span().map(|at| place::line(text, at.start))),
         key,
         reason: error.message().trim().replace('\n', "; "),
     };
@@ -69,34 +67,31 @@ pub fn parse(origin: &str, text: &str) -> Result<Settings, LoadError> {
         toml::Deserializer::parse(text).map_err(|error| syntax("(document)".into(), &error))?;
     let settings: Settings = serde_path_to_error::deserialize(document)
         .map_err(|error| syntax(error.path().to_string(), error.inner()))?;
-    check(origin, &settings)?;
+    check(&settings).map_err(|(key, reason)| LoadError::Value {
+        origin: place::name(origin, place::line_of_key(text, &key)),
+        key,
+        reason,
+    })?;
     Ok(settings)
 }
 
-/// The line, counted from 1, that byte `at` stands in.
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-}
+/// The key, and what is wrong with its value.
+type Refusal = (String, String);
 
 /// What types cannot say: versions, ranges, schemes.
-fn check(origin: &str, settings: &Settings) -> Result<(), LoadError> {
-    let refuse = |key, reason| LoadError::Value {
-        origin: origin.to_owned(),
-        key,
-        reason,
-    };
+fn check(settings: &Settings) -> Result<(), Refusal> {
     if settings.version != VERSION {
-        return Err(refuse(
+        return refuse(
             "version",
             format!(
                 "{} is not known here; this program reads version {VERSION}",
                 settings.version
             ),
-        ));
+        );
     }
-    check_drain(settings).map_err(|(key, reason)| refuse(key, reason))?;
-    check_gateway(settings).map_err(|(key, reason)| refuse(key, reason))?;
-    check_sessions(settings).map_err(|(key, reason)| refuse(key, reason))?;
+    check_drain(settings)?;
+    check_gateway(settings)?;
+    check_sessions(settings)?;
     let uris = [
         (
             "transcoder.orchestrator",
@@ -113,60 +108,50 @@ fn check(origin: &str, settings: &Settings) -> Result<(), LoadError> {
     ];
     for (key, uri) in uris {
         if let Some(uri) = uri {
-            check_orchestrator_uri(uri).map_err(|reason| refuse(key, reason))?;
+            check_orchestrator_uri(key, uri)?;
         }
     }
     Ok(())
 }
 
-type Refusal = (&'static str, String);
+fn refuse(key: &str, reason: String) -> Result<(), Refusal> {
+    Err((key.to_owned(), reason))
+}
 
 fn check_drain(settings: &Settings) -> Result<(), Refusal> {
     let deadline = settings.drain.deadline.as_secs();
     if deadline > 24 * 3600 {
-        return Err(("drain.deadline", format!("{deadline}s is over 24h")));
+        return refuse("drain.deadline", format!("{deadline}s is over 24h"));
     }
     let lame_duck = settings.drain.lame_duck.as_secs();
     if lame_duck > 600 {
-        return Err(("drain.lame_duck", format!("{lame_duck}s is over 10m")));
+        return refuse("drain.lame_duck", format!("{lame_duck}s is over 10m"));
     }
     Ok(())
 }
 
 fn check_gateway(settings: &Settings) -> Result<(), Refusal> {
     let mut names = HashSet::new();
-    for profile in &settings.gateway.profiles {
+    for (at, profile) in settings.gateway.profiles.iter().enumerate() {
+        let key = |key: &str| format!("gateway.profiles[{at}].{key}");
         profile
             .check()
-            .map_err(|reason| ("gateway.profiles", reason))?;
-        if profile.name == "source" {
-            return Err((
-                "gateway.profiles",
-                "name `source` is taken by the ingested stream".into(),
-            ));
-        }
+            .map_err(|error| (key(error.key), error.reason))?;
         if !names.insert(&profile.name) {
-            return Err((
-                "gateway.profiles",
-                format!("name `{}` is there twice", profile.name),
-            ));
+            return refuse(&key("name"), format!("`{}` is there twice", profile.name));
         }
     }
     // lpms refuses more than ten outputs of one job (`Too many outputs`)
     if names.len() > 10 {
-        return Err((
-            "gateway.profiles",
-            format!("{} profiles; at most 10", names.len()),
-        ));
+        let reason = format!("{} profiles; at most 10", names.len());
+        return refuse("gateway.profiles", reason);
     }
-    for uri in &settings.gateway.orchestrators {
-        check_orchestrator_uri(uri).map_err(|reason| ("gateway.orchestrators", reason))?;
+    for (at, uri) in settings.gateway.orchestrators.iter().enumerate() {
+        check_orchestrator_uri(&format!("gateway.orchestrators[{at}]"), uri)?;
     }
     if settings.gateway.max_streams == 0 {
-        return Err((
-            "gateway.max_streams",
-            "0 would refuse every stream; at least 1".into(),
-        ));
+        let reason = "0 would refuse every stream; at least 1".to_owned();
+        return refuse("gateway.max_streams", reason);
     }
     Ok(())
 }
@@ -182,25 +167,23 @@ fn check_sessions(settings: &Settings) -> Result<(), Refusal> {
     ];
     for (key, value) in settings {
         if value.is_some_and(|value| value == 0 || value > 10_000) {
-            return Err((
-                key,
-                format!("{} must be from 1 to 10000", value.unwrap_or(0)),
-            ));
+            let reason = format!("{} must be from 1 to 10000", value.unwrap_or(0));
+            return refuse(key, reason);
         }
     }
     Ok(())
 }
 
 /// Peers append `/segment` to this and dial TLS: no path, no query, a host.
-fn check_orchestrator_uri(uri: &Url) -> Result<(), String> {
+fn check_orchestrator_uri(key: &str, uri: &Url) -> Result<(), Refusal> {
     let bare = uri.path() == "/" && uri.query().is_none() && uri.fragment().is_none();
     if uri.scheme() == "https" && uri.host_str().is_some() && bare && uri.username().is_empty() {
-        Ok(())
-    } else {
-        Err(format!(
-            "`{uri}` must be `https://host:port`, with no path or query"
-        ))
+        return Ok(());
     }
+    refuse(
+        key,
+        format!("`{uri}` must be `https://host:port`, with no path or query"),
+    )
 }
 
 #[cfg(test)]
@@ -272,6 +255,16 @@ mod tests {
         let text =
             "[gateway]\nprofiles = [{name = \"P240p30fps16x9\"}, {name = \"P240p30fps16x9\"}]";
         assert!(refused(text).contains("there twice"));
+    }
+
+    #[test]
+    fn a_preset_that_does_not_exist_is_named_with_its_line() {
+        let message = refused(
+            "[gateway]\nmax_streams = 3\n\n[[gateway.profiles]]\nname = \"P240p30fps16x9\"\n\n\
+             [[gateway.profiles]]\nname = \"P240p30fps16x10\"\n",
+        );
+        let start = "node.toml:8: key `gateway.profiles[1].name`: there is no preset `P240p30fps16x10`, expected one of P720p60fps16x9, ";
+        assert!(message.starts_with(start), "{message}");
     }
 
     #[test]

@@ -6,6 +6,35 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Names of the presets: those that go-livepeer can look up (lpms `ffmpeg/videoprofile.go`).
+/// What each stands for is in `livepeer_media::profile::PRESETS`; a test of the node keeps
+/// the two lists the same.
+pub const PRESETS: [&str; 13] = [
+    "P720p60fps16x9",
+    "P720p30fps16x9",
+    "P720p25fps16x9",
+    "P720p30fps4x3",
+    "P576p30fps16x9",
+    "P576p25fps16x9",
+    "P360p30fps16x9",
+    "P360p25fps16x9",
+    "P360p30fps4x3",
+    "P240p30fps16x9",
+    "P240p25fps16x9",
+    "P240p30fps4x3",
+    "P144p30fps16x9",
+];
+
+/// What is wrong with a profile on its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ProfileError {
+    /// The key of the profile, in the spelling of the settings file.
+    pub key: &'static str,
+    /// The value and what would be right, for the person who wrote it.
+    pub reason: String,
+}
+
 /// One profile. `width`, `height` and `bitrate` absent means that `name` is a preset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -73,42 +102,60 @@ impl ProfileSettings {
         self.width.is_none() && self.height.is_none() && self.bitrate.is_none()
     }
 
-    /// What is wrong with this profile on its own, in words for the person who wrote it.
-    ///
-    /// Whether a preset of that name exists is known to the node alone.
-    pub fn check(&self) -> Result<(), String> {
-        let sizes = [self.width, self.height, self.bitrate];
-        if self.name.is_empty() {
-            return Err("name is empty: renditions are stored and played under it".to_owned());
-        }
-        if self.name.len() > 64 || !self.name.chars().all(is_name_character) {
-            return Err(format!(
-                "name `{}` must be at most 64 of the characters A-Z a-z 0-9 . _ -",
-                self.name
-            ));
-        }
-        if !self.is_preset() && sizes.iter().any(|size| size.unwrap_or(0) == 0) {
-            return Err(format!(
+    /// What the type cannot say: names that can be played, presets that exist, ranges.
+    pub fn check(&self) -> Result<(), ProfileError> {
+        self.check_name()?;
+        let refuse = |key, reason| Err(ProfileError { key, reason });
+        let sizes = [
+            ("width", self.width),
+            ("height", self.height),
+            ("bitrate", self.bitrate),
+        ];
+        let missing = sizes.iter().find(|(_, size)| size.unwrap_or(0) == 0);
+        if let Some((key, _)) = missing
+            && !self.is_preset()
+        {
+            let reason = format!(
                 "profile `{}` needs width, height and bitrate, each above 0, or none of them for a preset",
                 self.name
-            ));
+            );
+            return refuse(key, reason);
         }
         if self.fps_den == 0 {
-            return Err(format!(
-                "fpsDen of profile `{}` must be at least 1",
-                self.name
-            ));
+            return refuse("fpsDen", "0 must be at least 1".to_owned());
         }
         match self.gop.as_deref() {
             None | Some("intra") => Ok(()),
             Some(text) => match text.parse::<f64>() {
                 Ok(seconds) if (0.0..=300.0).contains(&seconds) => Ok(()),
-                _ => Err(format!(
-                    "gop `{text}` of profile `{}` must be seconds from 0 to 300, or `intra`",
-                    self.name
-                )),
+                _ => refuse(
+                    "gop",
+                    format!("`{text}` must be seconds from 0 to 300, or `intra`"),
+                ),
             },
         }
+    }
+
+    fn check_name(&self) -> Result<(), ProfileError> {
+        let name = &self.name;
+        let reason = if name.is_empty() {
+            "it is empty: renditions are stored and played under it".to_owned()
+        } else if name.len() > 64 || !name.chars().all(is_name_character) {
+            format!("`{name}` must be at most 64 of the characters A-Z a-z 0-9 . _ -")
+        } else if name == "source" {
+            "`source` is taken by the ingested stream".to_owned()
+        } else if self.is_preset() && !PRESETS.contains(&name.as_str()) {
+            format!(
+                "there is no preset `{name}`, expected one of {}; or give width, height and bitrate",
+                PRESETS.join(", ")
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ProfileError {
+            key: "name",
+            reason,
+        })
     }
 }
 
@@ -135,29 +182,44 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::ProfileSettings;
+    use super::{PRESETS, ProfileSettings};
 
     #[test]
     fn a_preset_needs_nothing_but_its_name() {
-        assert_eq!(ProfileSettings::preset("P240p30fps16x9").check(), Ok(()));
+        for name in PRESETS {
+            assert_eq!(ProfileSettings::preset(name).check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_preset_that_does_not_exist_is_refused_with_those_that_do() {
+        let error = ProfileSettings::preset("P240p30fps16x10")
+            .check()
+            .unwrap_err();
+        assert_eq!(error.key, "name");
+        assert!(error.reason.contains("`P240p30fps16x10`"), "{error}");
+        assert!(error.reason.contains("P240p30fps16x9"), "{error}");
     }
 
     #[test]
     fn half_a_size_names_the_profile_and_what_is_missing() {
         let mut profile = ProfileSettings::preset("odd");
         profile.width = Some(640);
-        assert!(profile.check().unwrap_err().contains("profile `odd` needs"));
+        let error = profile.check().unwrap_err();
+        assert_eq!(error.key, "height");
+        assert!(error.reason.contains("profile `odd` needs"), "{error}");
     }
 
     #[test]
     fn a_name_that_would_leave_its_folder_is_refused() {
         assert!(ProfileSettings::preset("../x").check().is_err());
         assert!(ProfileSettings::preset("").check().is_err());
+        assert!(ProfileSettings::preset("source").check().is_err());
     }
 
     #[test]
     fn gop_is_seconds_or_intra() {
-        let mut profile = ProfileSettings::preset("p");
+        let mut profile = ProfileSettings::preset("P144p30fps16x9");
         for (gop, good) in [
             ("intra", true),
             ("2.5", true),

@@ -168,6 +168,13 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_know_every_preset_and_no_other() {
+        let known = livepeer_media::profile::PRESETS.iter();
+        let known: Vec<_> = known.map(|preset| preset.name).collect();
+        assert_eq!(known, livepeer_settings::profile::PRESETS);
+    }
+
+    #[test]
     fn a_settings_entry_without_sizes_is_its_preset() {
         let profile = from_settings(&ProfileSettings::preset("P360p30fps16x9")).unwrap();
         assert_eq!((profile.width, profile.height), (640, 360));

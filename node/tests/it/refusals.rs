@@ -38,6 +38,24 @@ fn a_wrong_type_is_named_with_its_value() {
 }
 
 #[test]
+fn a_preset_that_does_not_exist_is_named_with_those_that_do() {
+    let (code, said) = refused(
+        "gateway",
+        "[[gateway.profiles]]\nname = \"P240p30fps16x10\"\n",
+    );
+    assert_eq!(code, Some(64));
+    assert_says(
+        &said,
+        &[
+            "node.toml:2",
+            "gateway.profiles[0].name",
+            "`P240p30fps16x10`",
+            "expected one of P720p60fps16x9, ",
+        ],
+    );
+}
+
+#[test]
 fn a_secret_that_cannot_be_read_is_named() {
     let (code, said) = refused("gateway", "[gateway]\ningest_token_file = \"/none\"\n");
     assert_eq!(code, Some(64));

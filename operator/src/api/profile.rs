@@ -4,8 +4,9 @@
 //! that type's `check` refuses, so that `kubectl apply` says it and not a pod.
 
 use kube::KubeSchema;
+use kube::core::{Message, Rule};
 use livepeer_settings::ProfileSettings;
-use livepeer_settings::profile::EncoderProfile as NodeEncoderProfile;
+use livepeer_settings::profile::{EncoderProfile as NodeEncoderProfile, PRESETS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.width) == has(self.height) && has(self.height) == has(self.bitrate)").message("width, height and bitrate go together; none of them means that name is a preset"))]
+#[x_kube(validation = preset_exists())]
 pub struct Profile {
     /// Name of the rendition in playlists, and of the preset when no size is given.
     #[schemars(
@@ -53,6 +55,18 @@ pub struct Profile {
     )]
     #[x_kube(validation = Rule::new("self == 'intra' || double(self) <= 300.0").message("must be at most 300 seconds, or intra"))]
     pub gop: Option<String>,
+}
+
+/// A mistyped preset is refused while the person who typed it looks on.
+fn preset_exists() -> Rule {
+    let names = PRESETS.map(|name| format!("'{name}'")).join(", ");
+    let message = format!(
+        "name must be one of the presets {}, or come with width, height and bitrate",
+        PRESETS.join(", ")
+    );
+    Rule::new(format!("has(self.width) || self.name in [{names}]"))
+        .message(Message::Message(message))
+        .field_path(".name")
 }
 
 /// H.264 profiles, in go-livepeer's spelling.

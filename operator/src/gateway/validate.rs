@@ -1,6 +1,6 @@
 //! Turns a gateway's spec into its settings and checks them. Pure.
 
-use livepeer_settings::{Role, Settings};
+use livepeer_settings::{ProfileSettings, Role, Settings};
 
 use super::PORT;
 use super::fetch::Fetched;
@@ -52,7 +52,7 @@ pub fn validate<'a>(
         .map(|address| url("orchestrators.addresses", address));
     node.orchestrators = present.chain(listed).collect::<Result<_, _>>()?;
     if !spec.profiles.is_empty() {
-        node.profiles = spec.profiles.iter().map(Profile::settings).collect();
+        node.profiles = profiles(&spec.profiles)?;
     }
     if spec.ingest.http.token_secret_ref.is_some() {
         node.ingest_token_file = Some(format!("{}/{TOKEN_FILE}", settings::INGEST_FOLDER).into());
@@ -61,4 +61,20 @@ pub fn validate<'a>(
         resources::max_buffered_bytes(spec.node.pod_template.as_ref(), resources::RELAY);
     check(&settings)?;
     Ok(Valid { spec, settings })
+}
+
+/// Checked one by one, so that a refusal names the field of the spec and not that of the
+/// node's settings.
+fn profiles(spec: &[Profile]) -> Result<Vec<ProfileSettings>, ReconcileError> {
+    let settings = |(at, profile): (usize, &Profile)| {
+        let settings = profile.settings();
+        match settings.check() {
+            Ok(()) => Ok(settings),
+            Err(error) => Err(invalid(format!(
+                "spec.profiles[{at}].{}: {error}",
+                error.key
+            ))),
+        }
+    };
+    spec.iter().enumerate().map(settings).collect()
 }

@@ -74,6 +74,18 @@ fn documented(kind: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
+fn the_documentation_lists_every_preset() {
+    let text = std::fs::read_to_string(repository().join("docs/fields.md")).unwrap();
+    let (_, list) = text.split_once("\nPresets: ").unwrap();
+    let (list, _) = list.split_once("`. ").unwrap();
+    let names: Vec<_> = list
+        .split(',')
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    assert_eq!(names, livepeer_settings::profile::PRESETS);
+}
+
+#[test]
 fn the_documentation_lists_every_field_and_no_other() {
     for kind in KINDS {
         let documented: BTreeSet<_> = documented(kind).into_keys().collect();

@@ -9,6 +9,8 @@ use crate::build::Built;
 use crate::build::tests::{check_all, child, owner, pod_spec, surroundings};
 use crate::gateway::fetch::Fetched;
 use crate::gateway::validate::validate;
+use crate::kind::ReconcileError;
+use crate::reason::Reason;
 
 /// A gateway called `live`.
 pub(crate) fn gateway(spec: Value) -> Gateway {
@@ -123,4 +125,20 @@ fn the_next_pod_is_ready_before_the_old_one_goes() {
     let built = made(json!({}), &present(&["video"]));
     let strategy = &child(&built, ChildKind::Deployment, "")["spec"]["strategy"]["rollingUpdate"];
     assert_eq!(*strategy, json!({"maxSurge": 1, "maxUnavailable": 0}));
+}
+
+#[test]
+fn a_preset_that_does_not_exist_is_refused_before_anything_is_built() {
+    let gateway = gateway(json!({
+        "orchestrators": {"refs": [{"name": "video"}]},
+        "ingest": {"http": {"allowUnauthenticated": true}},
+        "profiles": [{"name": "P240p30fps16x10"}],
+    }));
+    let refused = validate(&gateway, &owner("Gateway", "live"), &present(&["video"]));
+    let Err(ReconcileError::Told { reason, message }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(reason, Reason::InvalidSpec);
+    let start = "spec.profiles[0].name: there is no preset `P240p30fps16x10`, expected one of P720p60fps16x9, ";
+    assert!(message.starts_with(start), "{message}");
 }
