@@ -99,26 +99,28 @@ pub(crate) struct App {
 
 /// Runs the role until it is drained, with an engine of its own.
 pub async fn run(process: Process) -> Result<(), RoleError> {
+    // a port in use is told at once, not after the engine's self-test; who connects
+    // meanwhile waits for its end
+    let addr = process.settings.borrow().gateway.http_addr;
+    let listener = TcpListener::bind(addr)
+        .await
+        .map_err(|source| RoleError::Listen { addr, source })?;
     let mut engine = process.settings.borrow().engine.clone();
     engine.workers = Some(PROBE_WORKERS);
     let config = engine_config::build(&engine, Some(PROBE_WORKERS));
     let engine = Engine::start(config, process.lifecycle.stop())
         .await
         .map_err(RoleError::Engine)?;
-    let result = serve(process, engine.clone()).await;
+    let result = serve(process, listener, engine.clone()).await;
     engine.stop().await;
     result
 }
 
 /// Serves until drained; `engine` looks into segments.
-async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
+async fn serve(process: Process, listener: TcpListener, engine: Engine) -> Result<(), RoleError> {
     let settings = Arc::clone(&process.settings.borrow());
     process.health.expect(INGEST);
     process.health.expect(orchestrators::COMPONENT);
-    let addr = settings.gateway.http_addr;
-    let listener = TcpListener::bind(addr)
-        .await
-        .map_err(|source| RoleError::Listen { addr, source })?;
     let budget = Budget::new(settings.gateway.max_buffered_bytes);
     let app = Arc::new(App {
         settings: process.settings.clone(),
@@ -145,7 +147,7 @@ async fn serve(process: Process, engine: Engine) -> Result<(), RoleError> {
     side.spawn(server::serve(listener, routes, close.clone(), stop.clone()));
     process.health.set(INGEST, Ok(()));
     process.lifecycle.serving();
-    tracing::info!(%addr, "gateway listens");
+    tracing::info!(addr = %settings.gateway.http_addr, "gateway listens");
 
     keep(&app, &process.lifecycle).await;
     close.cancel();

@@ -62,15 +62,33 @@ fn a_secret_that_cannot_be_read_is_named() {
     assert_says(&said, &["gateway.ingest_token_file", "/none"]);
 }
 
+/// With an engine that does not start: the port is found in use before that.
 #[test]
-fn a_port_in_use_is_named_with_its_key() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = taken.local_addr().unwrap();
-    let [probes] = free();
-    let settings = format!(
-        "probe_addr = \"{probes}\"\n[orchestrator]\ntranscoding = \"pools\"\naddr = \"{addr}\"\n"
-    );
-    let (code, said) = refused("orchestrator", &settings);
-    assert_eq!(code, Some(1));
-    assert_says(&said, &["orchestrator.addr", &addr.to_string()]);
+fn a_port_in_use_is_named_with_its_key_before_the_engine_is_tried() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    for (role, key) in [
+        ("gateway", "gateway.http_addr"),
+        ("orchestrator", "orchestrator.addr"),
+        ("transcoder", "probe_addr"),
+        ("all", "gateway.http_addr"),
+        ("all", "orchestrator.addr"),
+    ] {
+        let [probes, gateway, orchestrator] = free();
+        let address = |of: &str, free| if of == key { taken } else { free };
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&secret, "secret").unwrap();
+        let settings = format!(
+            "probe_addr = \"{}\"\n[gateway]\nhttp_addr = \"{}\"\n\
+             [orchestrator]\ntranscoding = \"embedded\"\naddr = \"{}\"\n\
+             [transcoder]\ncredential_file = {:?}\n[engine]\nprogram = \"/none\"\n",
+            address("probe_addr", probes),
+            address("gateway.http_addr", gateway),
+            address("orchestrator.addr", orchestrator),
+            secret.path(),
+        );
+        let (code, said) = refused(role, &settings);
+        assert_eq!(code, Some(1), "{role} {said}");
+        assert_says(&said, &[key, &taken.to_string()]);
+    }
 }
