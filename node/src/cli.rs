@@ -59,8 +59,17 @@ impl Arguments {
         if let Some(level) = self.log_level {
             settings.log_level = level;
         }
-        check_secrets(self.role(), &settings)?;
+        check_secrets(self.role(), &settings)
+            .map_err(|refused| Refused(format!("{}: {refused}", self.origin())))?;
         Ok(settings)
+    }
+
+    /// Where the settings come from, for messages.
+    fn origin(&self) -> String {
+        match &self.settings {
+            Some(path) => path.display().to_string(),
+            None => "no --settings given".to_owned(),
+        }
     }
 
     /// The settings in force as TOML, headed by what was decided outside of them.
@@ -111,22 +120,23 @@ fn secret_files(role: Role, settings: &Settings) -> Vec<(&'static str, PathBuf)>
     files
 }
 
-/// A secret that cannot be read is refused now, not at the first connection.
-fn check_secrets(role: Role, settings: &Settings) -> Result<(), Refused> {
+/// A secret that cannot be read is refused now, not at the first connection. The reason
+/// names the key.
+fn check_secrets(role: Role, settings: &Settings) -> Result<(), String> {
     for (key, path) in secret_files(role, settings) {
-        match std::fs::read_to_string(&path) {
+        let read = std::fs::read_to_string(&path);
+        let path = path.display();
+        match read {
             Ok(text) if !text.trim().is_empty() => {}
             Ok(_) => {
-                return Err(Refused(format!(
-                    "key `{key}`: the file {} is empty; it must hold the secret",
-                    path.display()
-                )));
+                return Err(format!(
+                    "key `{key}`: the file {path} is empty; it must hold the secret"
+                ));
             }
             Err(error) => {
-                return Err(Refused(format!(
-                    "key `{key}`: the file {} cannot be read: {error}",
-                    path.display()
-                )));
+                return Err(format!(
+                    "key `{key}`: the file {path}, which must hold the secret, cannot be read: {error}"
+                ));
             }
         }
     }
@@ -135,16 +145,14 @@ fn check_secrets(role: Role, settings: &Settings) -> Result<(), Refused> {
         && role == Role::Orchestrator
         && !folder.is_dir()
     {
-        return Err(Refused(format!(
+        return Err(format!(
             "key `orchestrator.credentials_dir`: {} is not a folder; it holds one file a credential",
             folder.display()
-        )));
+        ));
     }
     if role == Role::Transcoder && settings.transcoder.credential_file.is_none() {
-        return Err(Refused(
-            "key `transcoder.credential_file` is missing: the file with the secret that the orchestrator accepts"
-                .to_owned(),
-        ));
+        let missing = "key `transcoder.credential_file` is missing: the file with the secret that the orchestrator accepts";
+        return Err(missing.to_owned());
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //!
 //! Not here: anything that needs a clock, a network or a cluster.
 
+mod address;
 pub mod duration;
 pub mod load;
 mod place;

@@ -25,6 +25,8 @@ pub enum LoadError {
     },
     #[error("settings file {path} has {bytes} bytes; at most {MAX_FILE_BYTES} are read")]
     TooLarge { path: PathBuf, bytes: u64 },
+    #[error("{origin}: this is not TOML: {reason}")]
+    NotToml { origin: String, reason: String },
     #[error("{origin}: key `{key}`: {reason}")]
     Syntax {
         origin: String,
@@ -58,15 +60,20 @@ pub fn load(path: &Path) -> Result<Settings, LoadError> {
 
 /// Parses and checks `text`; `origin` names it in messages.
 pub fn parse(origin: &str, text: &str) -> Result<Settings, LoadError> {
-    let syntax = |key: String, error: &toml::de::Error| LoadError::Syntax {
-        origin: place::name(origin, error.span().map(|at| place::line(text, at.start))),
-        key,
-        reason: error.message().trim().replace('\n', "; "),
+    let origin_of = |error: &toml::de::Error| {
+        place::name(origin, error.span().map(|at| place::line(text, at.start)))
     };
-    let document =
-        toml::Deserializer::parse(text).map_err(|error| syntax("(document)".into(), &error))?;
-    let settings: Settings = serde_path_to_error::deserialize(document)
-        .map_err(|error| syntax(error.path().to_string(), error.inner()))?;
+    let reason = |error: &toml::de::Error| error.message().trim().replace('\n', "; ");
+    let document = toml::Deserializer::parse(text).map_err(|error| LoadError::NotToml {
+        origin: origin_of(&error),
+        reason: reason(&error),
+    })?;
+    let settings: Settings =
+        serde_path_to_error::deserialize(document).map_err(|error| LoadError::Syntax {
+            origin: origin_of(error.inner()),
+            key: error.path().to_string(),
+            reason: reason(error.inner()),
+        })?;
     check(&settings).map_err(|(key, reason)| LoadError::Value {
         origin: place::name(origin, place::line_of_key(text, &key)),
         key,
@@ -268,8 +275,27 @@ mod tests {
     }
 
     #[test]
-    fn broken_toml_names_the_line() {
-        assert!(refused("a = 1\nb = [").starts_with("node.toml:2"));
+    fn broken_toml_names_the_line_and_no_key() {
+        let message = refused("a = 1\nb = [");
+        assert!(
+            message.starts_with("node.toml:2: this is not TOML: "),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_name_or_an_address_without_a_port_says_what_would_be_right() {
+        for (file, key) in [
+            ("[gateway]\nhttp_addr = \"localhost\"", "gateway.http_addr"),
+            ("[orchestrator]\naddr = \"localhost\"", "orchestrator.addr"),
+            ("\nprobe_addr = \"localhost\"", "probe_addr"),
+        ] {
+            let message = refused(file);
+            let start = format!("node.toml:2: key `{key}`: ");
+            assert!(message.starts_with(&start), "{message}");
+            assert!(message.contains("localhost"), "{message}");
+            assert!(message.contains("such as `127.0.0.1:8935`"), "{message}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::address;
 use crate::profile::ProfileSettings;
 
 /// Bodies that a role may hold at once, in bytes: three of the largest segment
@@ -18,6 +19,7 @@ pub const DEFAULT_MAX_BUFFERED_BYTES: u64 = 1_200_000_000;
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySettings {
     /// HTTP push, playlists and the page.
+    #[serde(deserialize_with = "address::deserialize")]
     pub http_addr: SocketAddr,
     /// Orchestrators to use, `https://host:port`. Live.
     pub orchestrators: Vec<Url>,
@@ -64,6 +66,7 @@ pub enum Transcoding {
 #[serde(default, deny_unknown_fields)]
 pub struct OrchestratorSettings {
     /// gRPC and HTTPS for gateways and transcoders, on one port.
+    #[serde(deserialize_with = "address::deserialize")]
     pub addr: SocketAddr,
     /// What gateways are told to use. Absent: `https://` and `addr`.
     #[serde(skip_serializing_if = "Option::is_none")]

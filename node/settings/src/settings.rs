@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duration;
 use crate::roles::{GatewaySettings, OrchestratorSettings, TranscoderSettings};
+use crate::{address, duration};
 
 /// The version of this shape. A node refuses a file of another version.
 pub const VERSION: u32 = 1;
@@ -55,7 +55,10 @@ pub struct Settings {
     /// Live.
     pub log_level: LogLevel,
     /// `/livez /readyz /servingz /startupz /metrics /status`; absent: loopback, the role's port.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "address::deserialize_some"
+    )]
     pub probe_addr: Option<SocketAddr>,
     pub drain: Drain,
     pub engine: EngineSettings,

@@ -59,7 +59,15 @@ fn a_preset_that_does_not_exist_is_named_with_those_that_do() {
 fn a_secret_that_cannot_be_read_is_named() {
     let (code, said) = refused("gateway", "[gateway]\ningest_token_file = \"/none\"\n");
     assert_eq!(code, Some(64));
-    assert_says(&said, &["gateway.ingest_token_file", "/none"]);
+    assert_says(&said, &["node.toml", "gateway.ingest_token_file", "/none"]);
+}
+
+#[test]
+fn a_transcoder_without_settings_is_told_which_key_it_needs() {
+    let output = node(&["transcoder"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64));
+    assert_says(&said, &["--settings", "transcoder.credential_file"]);
 }
 
 /// With an engine that does not start: the port is found in use before that.
