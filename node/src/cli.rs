@@ -5,9 +5,16 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use livepeer_settings::{LogLevel, Role, Settings};
 
+/// What `--help` tells for scripts and for who reads a pod's last state.
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0   told to stop, and drained
+  1   could not start or go on: a port in use, an engine that does not start
+  64  settings or arguments refused; the last line names file, key and value";
+
 /// A node of the Livepeer network.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "livepeer-node", version)]
+#[command(name = "livepeer-node", version, after_help = EXIT_STATUSES)]
 pub struct Arguments {
     /// What to run as; `all` is the three others in one process, over loopback
     pub role: RoleName,

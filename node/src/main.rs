@@ -1,10 +1,4 @@
-//! The program: arguments, settings, one role, exit status.
-//!
-//! | Status | Meaning |
-//! |---|---|
-//! | 0 | told to stop, drained |
-//! | 1 | could not start or go on: a port in use, an engine that does not start |
-//! | 64 | settings or arguments refused; the message names file, key, value |
+//! The program: arguments, settings, one role, exit status (`--help` lists them).
 
 use std::process::ExitCode;
 

@@ -12,9 +12,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// What `--help` tells for who reads a pod's last state. 64 is not among them: by it the
+/// operator knows a node that refuses its settings.
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  told to stop, or the files are written
+  1  could not start or go on: a port in use, no API server; or stopped by a second signal
+  2  arguments refused; the last lines name them";
+
 /// The Livepeer operator for Kubernetes.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = EXIT_STATUSES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -136,4 +144,23 @@ fn options(arguments: Run) -> anyhow::Result<Options> {
         },
         namespace,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_help_tells_the_exit_statuses_that_there_are() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.contains("  1  could not start"), "{help}");
+        let error = Arguments::command().try_get_matches_from(["livepeer-operator", "no"]);
+        let status = error.unwrap_err().exit_code();
+        assert!(
+            help.contains(&format!("  {status}  arguments refused")),
+            "{help}"
+        );
+    }
 }

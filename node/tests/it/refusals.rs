@@ -63,6 +63,14 @@ fn a_secret_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn the_help_tells_the_exit_statuses() {
+    let output = node(&["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_says(&said, &["Exit status", "  1   could not", "  64  settings"]);
+}
+
+#[test]
 fn a_transcoder_without_settings_is_told_which_key_it_needs() {
     let output = node(&["transcoder"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
