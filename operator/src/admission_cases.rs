@@ -34,7 +34,7 @@ impl Case {
 }
 
 /// Merge patches that break a CEL rule, by its message.
-const BROKEN_RULES: [(&str, &str); 19] = [
+const BROKEN_RULES: [(&str, &str); 20] = [
     (
         "metadata.name may have at most",
         r#"{"metadata": {"name": "a-name-that-is-longer-than-its-childrens-names-allow"}}"#,
@@ -58,6 +58,10 @@ const BROKEN_RULES: [(&str, &str); 19] = [
     (
         "annotations of livepeer.org",
         r#"{"spec": {"podTemplate": {"metadata": {"annotations": {"livepeer.org/x": "x"}}}}}"#,
+    ),
+    (
+        "a request must not be above the limit",
+        r#"{"spec": {"podTemplate": {"resources": {"requests": {"memory": "2Gi"}}}}}"#,
     ),
     (
         "gpu needs transcoding: Embedded",

@@ -90,18 +90,27 @@ pub fn status(gateway: &Gateway, fetched: &Fetched, observed: &Observed) -> (Ver
     (verdicts, facts)
 }
 
-/// What the spec names and is not there.
+/// What the spec names and is not there, all of it: who mends one thing should not wait to
+/// hear of the next. The reason is that of the first.
 fn dependencies(fetched: &Fetched) -> Option<Verdict> {
-    if let Some(problem) = &fetched.token_problem {
-        return Some(Verdict::not_ready(Reason::SecretNotFound, problem));
-    }
-    let missing = fetched.missing.join(", ");
-    (!missing.is_empty()).then(|| {
-        Verdict::not_ready(
-            Reason::OrchestratorNotFound,
-            format!("Orchestrator {missing} does not exist in this namespace"),
-        )
-    })
+    let token = fetched
+        .token_problem
+        .clone()
+        .map(|problem| (Reason::SecretNotFound, problem));
+    let missing = match fetched.missing.as_slice() {
+        [] => None,
+        [one] => Some(format!(
+            "Orchestrator {one} does not exist in this namespace"
+        )),
+        several => Some(format!(
+            "Orchestrators {} do not exist in this namespace",
+            several.join(", ")
+        )),
+    };
+    let orchestrators = missing.map(|problem| (Reason::OrchestratorNotFound, problem));
+    let (reasons, problems): (Vec<_>, Vec<_>) = token.into_iter().chain(orchestrators).unzip();
+    let reason = *reasons.first()?;
+    Some(Verdict::not_ready(reason, problems.join("; ")))
 }
 
 /// One usable orchestrator is enough; without any, each says why.
@@ -208,12 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_token_is_told_first() {
+    fn everything_that_is_missing_is_told_at_once_and_the_token_first() {
         let fetched = Fetched {
+            missing: vec!["gone".into(), "lost".into()],
             token_problem: Some("Secret t does not exist".into()),
             ..Fetched::default()
         };
         let (verdicts, _) = status(&simple(), &fetched, &observed(true));
         assert_eq!(verdicts.ready.reason, Reason::SecretNotFound);
+        assert_eq!(
+            verdicts.ready.message,
+            "Secret t does not exist; Orchestrators gone, lost do not exist in this namespace"
+        );
     }
 }
