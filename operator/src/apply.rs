@@ -74,7 +74,7 @@ pub async fn apply(
     let mut due = Vec::new();
     for found in try_join_all(read).await? {
         match &found.live {
-            Some(live) if compare::difference(&found.child.object, &to_value(live)).is_none() => {
+            Some(live) if is_right(found.child, live) => {
                 remember(verified, found.key, live, &found.child.hash);
             }
             Some(_) | None => due.push(found),
@@ -132,14 +132,46 @@ async fn read<'a>(
     })
 }
 
+fn is_right(child: &Child, live: &DynamicObject) -> bool {
+    compare::difference(&child.object, &to_value(live)).is_none()
+        && !must_be_made_again(child, live)
+}
+
+/// A ConfigMap that a hand made immutable takes no change any more, and settings would
+/// never reach a pod. Not so a Secret: the orchestrator's key is in one and nowhere else.
+fn must_be_made_again(child: &Child, live: &DynamicObject) -> bool {
+    child.kind == ChildKind::ConfigMap && live.data["immutable"] == true
+}
+
+/// Deletes this very object; false when it was gone, or another in its place, already.
+async fn delete(
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: Option<String>,
+) -> Result<bool, kube::Error> {
+    let only_this = DeleteParams::background().preconditions(Preconditions {
+        uid,
+        resource_version: None,
+    });
+    match api.delete(name, &only_this).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a child; gives its kind and name for the log.
 async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError> {
     let Found {
         api,
         child,
         key,
-        live,
+        mut live,
     } = found;
+    if let Some(closed) = live.take_if(|live| must_be_made_again(child, live)) {
+        tracing::warn!(kind = ?child.kind, name = child.name, "immutable by hand, made again");
+        delete(&api, &child.name, closed.uid()).await?;
+    }
     let written = write(&api, child, live.as_ref()).await?;
     remember(verified, key, &written, &child.hash);
     Ok(format!("{:?} {}", child.kind, child.name))
@@ -257,14 +289,8 @@ async fn remove_orphans(
             {
                 continue;
             }
-            let only_this = DeleteParams::background().preconditions(Preconditions {
-                uid: object.uid(),
-                resource_version: None,
-            });
-            match api.delete(&name, &only_this).await {
-                Ok(_) => tracing::info!(?kind, name, "orphan removed"),
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error.into()),
+            if delete(&api, &name, object.uid()).await? {
+                tracing::info!(?kind, name, "orphan removed");
             }
         }
     }

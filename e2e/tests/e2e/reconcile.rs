@@ -105,6 +105,12 @@ fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             json!({"data": {"settings.toml": "no = 1"}}),
         ),
         (
+            "ConfigMap",
+            "v1",
+            "a-orchestrator-settings",
+            json!({"immutable": true}),
+        ),
+        (
             "PodDisruptionBudget",
             "policy/v1",
             "a-pool",

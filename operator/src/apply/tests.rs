@@ -132,3 +132,34 @@ async fn what_pods_mount_is_written_before_the_pods() {
         "{asked:?}"
     );
 }
+
+#[tokio::test]
+async fn a_config_map_that_a_hand_made_immutable_is_made_again() {
+    let owner = owner("TranscoderPool", "a");
+    let name = "a-pool-settings";
+    let data = json!({"data": {"settings.toml": "version = 1"}});
+    let child = Child::new(ChildKind::ConfigMap, name, &data, &owner.reference);
+    for immutable in [false, true] {
+        let mut live = child.object.clone();
+        live["metadata"]["resourceVersion"] = "1".into();
+        live["immutable"] = immutable.into();
+        let mut table = Table::default();
+        table.objects.insert(name.into(), live);
+        let client = Client::new(table.clone(), "ns");
+        let children = vec![child.clone()];
+        let applied = apply(&client, &Verified::default(), &owner, children).await;
+        assert_eq!(applied.unwrap().written.is_empty(), !immutable);
+        let asked = table.asked.lock().unwrap();
+        let writes: Vec<_> = asked
+            .iter()
+            .filter(|line| !line.starts_with("GET"))
+            .collect();
+        let path = format!("/api/v1/namespaces/ns/configmaps/{name}");
+        let wanted: &[String] = if immutable {
+            &[format!("DELETE {path}"), format!("PATCH {path}")]
+        } else {
+            &[]
+        };
+        assert!(writes.into_iter().eq(wanted), "{asked:?}");
+    }
+}
