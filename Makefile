@@ -1,10 +1,7 @@
 # The commands of this project; each says what it does. `make help` lists them.
 # All work on the local Kubernetes only (one a machine), whatever KUBECONFIG says.
 
-# All programs and tests at once, as everywhere here: fewer would select other features of
-# the dependencies, and compile them again.
 target = $${CARGO_TARGET_DIR:-target}/debug
-E2E = cargo build --quiet --locked --workspace --bins --tests && $(target)/livepeer-e2e
 
 .PHONY: help run demo demo-down test bench faults audit cluster-up cluster-down images crds setup
 
@@ -35,11 +32,11 @@ audit: ## known vulnerabilities in dependencies (needs the network)
 setup: ## install the Debian packages that everything here needs
 	e2e/setup/packages.sh
 
-cluster-up: setup ## the local Kubernetes; finds it up the second time
-	$(E2E) cluster-up
+cluster-up: ## the local Kubernetes; finds it up the second time
+	e2e/cluster/up.sh
 
 cluster-down: ## remove the local Kubernetes as if it had never been
-	$(E2E) cluster-down
+	e2e/cluster/down.sh
 
 images: setup ## build the two images, and load them if the cluster is up
 	e2e/images.sh --sizes

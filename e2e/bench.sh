@@ -3,8 +3,7 @@
 # and how is in node/engine/benches/transcode.
 #
 #   e2e/bench.sh [--runs N]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
 e2e/setup/packages.sh
 exec cargo bench --locked --package livepeer-engine --bench transcode -- "$@"

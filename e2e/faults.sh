@@ -3,13 +3,9 @@
 # fault cost. Takes more than an hour: every fault 20 times, in real time.
 #
 #   e2e/faults.sh [--runs N] [FAULT...]
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
-target=${CARGO_TARGET_DIR:-target}/debug
-e2e/setup/packages.sh
-e2e/cluster/build-tools.sh > /dev/null
-cargo build --locked --workspace --bins --tests
-"$target/livepeer-e2e" cluster-up
+bring_up
+say "images"
 e2e/images.sh
 exec "$target/livepeer-e2e" faults "$@"

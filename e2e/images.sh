@@ -7,11 +7,9 @@
 #
 # Archives lie in the cache, named by a hash of all that goes into them, so that nothing is
 # built or imported twice.
-set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${LIVEPEER_CACHE:-$HOME/.cache/livepeer}/images
-target=${CARGO_TARGET_DIR:-$root/target}/debug
 base_image=docker.io/library/debian:bookworm-slim
 # Megabytes, compressed: what a node pulls.
 declare -A limit=([node]=180 [operator]=40)
@@ -64,7 +62,7 @@ build_image() {
     for program in ${programs[$name]}; do
         strip --strip-debug -o "$bins/$program" "$target/$program"
     done
-    key=$(cd "$root" && { echo "$base_key"; cat Dockerfile NOTICE LICENSE "$bins"/*; } | sha256sum | cut -c1-16)
+    key=$({ echo "$base_key"; cat Dockerfile NOTICE LICENSE "$bins"/*; } | sha256sum | cut -c1-16)
     archive[$name]=$cache/$name-$key.tar
     if [ -e "${archive[$name]}" ]; then
         return
@@ -73,7 +71,7 @@ build_image() {
     rm -f "$cache/$name"-*.tar
     "${store[@]}" bud --quiet --pull-never --isolation chroot --network host --layers \
         --build-context "build=$bins" --target "$name" --tag "livepeer.local/$name:dev" \
-        --file "$root/Dockerfile" "$root" >&2
+        --file Dockerfile . >&2
     "${store[@]}" push --quiet "livepeer.local/$name:dev" \
         "docker-archive:${archive[$name]}.part:livepeer.local/$name:dev" >&2
     mv "${archive[$name]}.part" "${archive[$name]}"
@@ -91,8 +89,7 @@ check_size() {
 mkdir -p "$cache"
 exec 9> "$cache/.lock"
 flock 9
-# With the tests: they take other features of the dependencies, which would compile twice.
-cargo build --manifest-path "$root/Cargo.toml" --locked --workspace --bins --tests
+build_programs
 declare -A archive
 build_base
 build_image node

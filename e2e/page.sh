@@ -2,8 +2,7 @@
 # Plays the demo's stream on the gateway's page in headless Chromium.
 #
 #   e2e/page.sh [GATEWAY [STREAM]]     default: what `make demo` pushed
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
 gateway=${1:-http://127.0.0.1:9935} stream=${2:-demo}
 for program in chromium chromedriver; do

@@ -1,20 +1,18 @@
 #!/usr/bin/env bash
 # Every check of the project, in the order in which a mistake shows soonest. The same here and
 # in CI. Takes the cluster down at the end unless it was up before.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
 export RUST_BACKTRACE=0 # a failed test says what it waited for; frames of the runtime hide that
-target=${CARGO_TARGET_DIR:-target}/debug
 began=$SECONDS
 
 # step NAME COMMAND...: runs it and says how long it took.
 step() {
     local name=$1 started=$SECONDS
     shift
-    echo "== $name"
+    say "$name"
     "$@"
-    echo "== $name: $((SECONDS - started)) s (total $((SECONDS - began)) s)"
+    say "$name: $((SECONDS - started)) s (total $((SECONDS - began)) s)"
 }
 
 licences() {
@@ -57,5 +55,5 @@ step "images" e2e/images.sh --sizes
 step "cluster" cluster_up
 step "images into the cluster" e2e/images.sh
 step "charts" lint_charts
-echo "== end-to-end tests"
+say "end-to-end tests"
 cargo test --locked --workspace --no-fail-fast --test e2e

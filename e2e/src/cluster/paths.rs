@@ -51,3 +51,24 @@ pub(crate) fn control_socket() -> PathBuf {
 pub(crate) fn kubeconfig() -> PathBuf {
     state("admin.kubeconfig")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CGROUP, RUN, STATE};
+
+    #[test]
+    fn the_scripts_look_for_the_cluster_where_it_is() {
+        let state = format!("state={STATE}\n");
+        let down = include_str!("../../cluster/down.sh");
+        for script in [
+            down,
+            include_str!("../../cluster/kubectl"),
+            include_str!("../../cluster/helm"),
+        ] {
+            assert!(script.contains(&state), "{script}");
+        }
+        for trace in [format!("run={RUN}\n"), format!("/sys/fs/cgroup/{CGROUP} ")] {
+            assert!(down.contains(&trace), "{trace}");
+        }
+    }
+}
