@@ -1,6 +1,7 @@
 //! Samples, chart and kustomize bases: readable, and not drifting apart.
 
 use livepeer_operator::api::{Gateway, Orchestrator, TranscoderPool};
+use livepeer_operator::build::resources::{ENGINE, RELAY};
 use serde_json::Value;
 
 use crate::definitions::repository;
@@ -37,6 +38,30 @@ fn every_sample_is_made_of_our_kinds_and_the_smallest_has_one_of_each() {
         if smallest {
             assert_eq!(kinds, ["Orchestrator", "TranscoderPool", "Gateway"]);
         }
+    }
+}
+
+#[test]
+fn the_readme_says_what_the_samples_ask_for() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    for name in ["smallest", "two-pools", "two-orchestrators-one-gateway"] {
+        let path = format!("config/samples/{name}.yaml");
+        let (mut millis, mut mebibytes) = (0, 0);
+        for document in documents(&path) {
+            let (pods, defaults) = match document["kind"].as_str().unwrap() {
+                "Orchestrator" | "Gateway" => (1, RELAY),
+                "TranscoderPool" => {
+                    let pool: TranscoderPool = serde_json::from_value(document).unwrap();
+                    (pool.spec.replicas, ENGINE)
+                }
+                _ => continue,
+            };
+            let number = |text: &str, unit| text.strip_suffix(unit).unwrap().parse::<u32>();
+            millis += pods * number(defaults.cpu_request, "m").unwrap();
+            mebibytes += pods * number(defaults.memory_request, "Mi").unwrap();
+        }
+        let row = format!("| [{name}]({path}) | {millis}m | {mebibytes}Mi |");
+        assert!(readme.contains(&row), "{row}");
     }
 }
 
