@@ -101,6 +101,35 @@ async fn a_misspelt_value_is_refused_by_the_chart() -> Result<()> {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_notes_of_the_chart_are_commands_for_the_namespaces_that_it_looks_after() -> Result<()>
+{
+    network("notes", |network| async move {
+        let chart = checkout("charts/livepeer").display().to_string();
+        for (watched, says) in [
+            (
+                r#"["{{ .Release.Namespace }}"]"#,
+                "after the namespace a.\n",
+            ),
+            (
+                r#"["{{ .Release.Namespace }}"]"#,
+                "livepeer --namespace a\n",
+            ),
+            (r#"["a", "b"]"#, "after the namespaces a, b.\n"),
+            ("[]", "livepeer --all-namespaces\n"),
+        ] {
+            let watch = format!("watchNamespaces={watched}");
+            let install = ["install", "notes", &chart, "--namespace", "a"];
+            let mut args = vec!["--dry-run=client", "--set-json", &watch];
+            args.extend(install);
+            let shown = network.cluster.helm(&args).await?;
+            ensure!(shown.contains(says), "{says} is not in {shown}");
+        }
+        Ok(())
+    })
+    .await
+}
+
 async fn template(cluster: &Cluster, more: &[&str]) -> Result<String> {
     let chart = checkout("charts/livepeer").display().to_string();
     let mut args = vec!["template", "livepeer", &chart];
