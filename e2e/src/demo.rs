@@ -101,7 +101,7 @@ async fn push(pusher: &Pusher, clip: &Clip) -> Result<Vec<Reply>> {
 /// Writes each rendition as one file and puts them beside the source.
 async fn contact_sheet(clip: &Clip, replies: &[Reply], out: &Path) -> Result<PathBuf> {
     let first = replies.first().context("no reply")?;
-    let mut files = Vec::new();
+    let mut files = vec![("source", clip.path.clone())];
     for (index, rendition) in first.renditions.iter().enumerate() {
         let path = out.join(format!("{}.ts", rendition.name));
         let whole: Vec<u8> = replies
@@ -110,11 +110,14 @@ async fn contact_sheet(clip: &Clip, replies: &[Reply], out: &Path) -> Result<Pat
             .flat_map(|rendition| rendition.data.to_vec())
             .collect();
         tokio::fs::write(&path, whole).await?;
-        files.push(path);
+        files.push((&rendition.name, path));
     }
     let sheet = out.join("contact-sheet.png");
-    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    look::contact_sheet(&clip.path, &files, &sheet).await?;
+    let columns: Vec<_> = files
+        .iter()
+        .map(|(title, file)| look::Column { title, file })
+        .collect();
+    look::contact_sheet(&columns, &sheet).await?;
     Ok(sheet)
 }
 

@@ -71,33 +71,48 @@ pub async fn ssim(rendition: &Path, source: &Path) -> anyhow::Result<f64> {
 /// Seconds between the moments of a contact sheet.
 const EVERY_SECONDS: u32 = 7;
 
+/// A file to look at, and what it is. The title stands in a filter graph: letters of names.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    pub title: &'a str,
+    pub file: &'a Path,
+}
+
 /// One picture: the source and each rendition side by side, at the same four moments.
-pub async fn contact_sheet(
-    source: &Path,
-    renditions: &[&Path],
-    sheet: &Path,
-) -> anyhow::Result<()> {
+pub async fn contact_sheet(columns: &[Column<'_>], sheet: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("ffmpeg");
-    command.args(["-y", "-v", "error", "-i"]).arg(source);
-    for rendition in renditions {
-        command.arg("-i").arg(rendition);
+    command.args(["-y", "-v", "error"]);
+    for column in columns {
+        command.arg("-i").arg(column.file);
     }
-    let columns = renditions.len() + 1;
-    let scaled = (0..columns)
-        .map(|input| {
-            // by time, not by number: a rendition may have another frame rate
-            format!("[{input}:v]setpts=PTS-STARTPTS,select='gte(t\\,{EVERY_SECONDS}*selected_n)',setpts=N/TB,scale=400:225,tile=1x4:padding=4[c{input}];")
-        })
-        .collect::<String>();
-    let inputs = (0..columns)
-        .map(|input| format!("[c{input}]"))
-        .collect::<String>();
-    let graph = format!("{scaled}{inputs}hstack=inputs={columns}");
+    let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
     run(command
-        .args(["-filter_complex", &graph, "-frames:v", "1"])
+        .args(["-filter_complex", &graph(&titles), "-frames:v", "1"])
         .arg(sheet))
     .await?;
     Ok(())
+}
+
+/// White letters. The font is fontconfig's own choice: Debian's ffmpeg depends on it, and it on
+/// fonts.
+const TEXT: &str = "x=8:fontsize=20:fontcolor=white";
+
+/// A column an input, its title above, its seconds in each picture.
+fn graph(titles: &[&str]) -> String {
+    let mut graph = String::new();
+    for (input, title) in titles.iter().enumerate() {
+        // by time, not by number: a rendition may have another frame rate
+        graph += &format!(
+            "[{input}:v]setpts=PTS-STARTPTS,select='gte(t\\,{EVERY_SECONDS}*selected_n)',\
+             scale=400:225,drawtext=text='%{{eif\\:t\\:d}} s':y=h-th-8:{TEXT}:box=1:boxcolor=black,\
+             setpts=N/TB,tile=1x4:padding=4,pad=iw:ih+36:0:36,drawtext=text='{title}':y=8:{TEXT}\
+             [c{input}];"
+        );
+    }
+    for input in 0..titles.len() {
+        graph += &format!("[c{input}]");
+    }
+    graph + &format!("hstack=inputs={}", titles.len())
 }
 
 /// Runs to the end; what it printed on both channels.
@@ -115,4 +130,26 @@ async fn run(command: &mut Command) -> anyhow::Result<String> {
         command.as_std()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned() + &said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, contact_sheet, run, video};
+    use tokio::process::Command;
+
+    #[tokio::test]
+    async fn a_contact_sheet_has_a_column_a_file_and_room_for_its_title() {
+        let folder = tempfile::tempdir().unwrap();
+        let [clip, sheet] = ["clip.ts", "sheet.png"].map(|name| folder.path().join(name));
+        let picture = "testsrc2=size=64x36:rate=5:duration=22";
+        run(Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i", picture])
+            .arg(&clip))
+        .await
+        .unwrap();
+        let columns = ["source", "P240p30fps16x9"].map(|title| Column { title, file: &clip });
+        contact_sheet(&columns, &sheet).await.unwrap();
+        let seen = video(&sheet).await.unwrap();
+        assert_eq!((seen.width, seen.height), (800, 4 * 225 + 3 * 4 + 36));
+    }
 }
