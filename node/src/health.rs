@@ -7,6 +7,10 @@
 //! | `/readyz` | every component is well, and the process was not told to stop |
 //! | `/servingz` | it has met what it depends on, its own components are well, and it has not stopped |
 //!
+//! `/startupz` answers as soon as all are well and nothing is left to wait for, or when
+//! [`STARTUP_HOLD`] is over: a kubelet calls every early no a warning, and asks for
+//! readiness when the startup probe has succeeded.
+//!
 //! `/readyz` is for a load balancer that picks among many. A pod's readiness probe asks
 //! `/servingz`, so that its Service still leads to what it holds (playlists, sessions)
 //! when those it depends on are away, and while it drains: a pod that is deleted is no
@@ -17,6 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -27,9 +32,14 @@ use livepeer_settings::Role;
 use livepeer_settings::status::NodeStatus;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Lifecycle, Phase};
+
+/// Longer than a start takes where all that it needs is there; the startup probe's timeout
+/// (operator, `build/pod.rs`) is longer still.
+pub const STARTUP_HOLD: Duration = Duration::from_secs(15);
 
 /// What the components of a process say of themselves; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +47,8 @@ pub struct Health {
     role: Role,
     lifecycle: Lifecycle,
     inner: Arc<Mutex<Inner>>,
+    /// Told when a component's state is another one.
+    changed: watch::Sender<()>,
 }
 
 struct Inner {
@@ -71,6 +83,7 @@ impl Health {
                 reporters: Vec::new(),
                 registry: Registry::with_prefix("livepeer"),
             })),
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -92,6 +105,7 @@ impl Health {
         };
         let before = self.with(|inner| inner.components.insert(component, state.clone()));
         if before.as_ref() != Some(&state) {
+            self.changed.send_replace(());
             match &state {
                 Component::Failing(reason) => tracing::warn!(component, reason, "not ready"),
                 Component::Well | Component::Starting => tracing::info!(component, "ready"),
@@ -173,6 +187,18 @@ impl Health {
         })
     }
 
+    /// Waits until all is well, or will not be any more: the process was told to stop.
+    async fn settled(&self) {
+        let mut phase = self.lifecycle.watch();
+        let mut changed = self.changed.subscribe();
+        while self.lifecycle.phase() < Phase::LameDuck && !self.reasons().is_empty() {
+            tokio::select! {
+                _ = phase.changed() => {}
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
     /// The whole status, as `/status` gives it.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
@@ -216,6 +242,10 @@ pub async fn serve(
 }
 
 async fn startupz(State(health): State<Health>) -> Response {
+    // in time or not, the answer is what is true then
+    tokio::time::timeout(STARTUP_HOLD, health.settled())
+        .await
+        .ok();
     verdict(health.started(), &health.reasons())
 }
 
@@ -258,9 +288,12 @@ async fn metrics(State(health): State<Health>) -> Response {
 mod tests {
     use std::time::Duration;
 
-    use super::Health;
+    use super::{Health, STARTUP_HOLD, startupz};
     use crate::lifecycle::Lifecycle;
+    use axum::extract::State;
+    use axum::http::StatusCode;
     use livepeer_settings::{Drain, Role};
+    use tokio::time::Instant;
 
     #[test]
     fn ready_only_when_every_expected_component_is_well() {
@@ -317,5 +350,48 @@ mod tests {
         };
         tokio::join!(winding, look);
         assert!(!health.serves(), "stopped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_startup_probe_is_answered_when_all_are_well_and_not_before() {
+        let health = Health::new(Role::Transcoder, Lifecycle::default());
+        health.expect("engine");
+        let steps = async {
+            for state in [Err("not registered yet".to_owned()), Ok(())] {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                health.set("engine", Ok(()));
+                health.set("registration", state);
+            }
+        };
+        let asked = Instant::now();
+        let (answer, ()) = tokio::join!(startupz(State(health.clone())), steps);
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(asked.elapsed(), Duration::from_secs(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_startup_probe_of_a_start_that_takes_long_is_answered_in_time() {
+        let health = Health::new(Role::Transcoder, Lifecycle::default());
+        health.expect("engine");
+        let asked = Instant::now();
+        let answer = startupz(State(health.clone())).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        // others may be away for ever: it has started all the same
+        health.set("engine", Ok(()));
+        health.set("registration", Err("refused".to_owned()));
+        let answer = startupz(State(health)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(asked.elapsed(), 2 * STARTUP_HOLD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_startup_probe_does_not_hold_up_the_end() {
+        let lifecycle = Lifecycle::default();
+        let health = Health::new(Role::Gateway, lifecycle.clone());
+        let asked = Instant::now();
+        let told = async { lifecycle.stop_now() };
+        let (answer, ()) = tokio::join!(startupz(State(health)), told);
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked.elapsed(), Duration::ZERO);
     }
 }

@@ -122,6 +122,35 @@ impl Reason {
             | Self::SessionsRunning => false,
         }
     }
+
+    /// True for what a resource meets that is made together with those it stands on, and
+    /// what goes by itself when they have started.
+    #[must_use]
+    pub fn is_usual_at_first(self) -> bool {
+        match self {
+            Self::Starting
+            | Self::RollingOut
+            | Self::OrchestratorNotFound
+            | Self::NoTranscoders
+            | Self::NoUsableOrchestrator
+            | Self::NotRegistered
+            | Self::NotAnswering => true,
+            Self::Serving
+            | Self::Paused
+            | Self::InvalidSpec
+            | Self::NameConflict
+            | Self::ApplyRefused
+            | Self::SecretNotFound
+            | Self::Unschedulable
+            | Self::ImagePullFailed
+            | Self::CrashLoop
+            | Self::OutOfMemory
+            | Self::SettingsRefused
+            | Self::DeviceReady
+            | Self::NoUsableDevice
+            | Self::SessionsRunning => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -280,7 +280,9 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
     let Some(condition) = ready(new) else {
         return;
     };
-    if ready(old)
+    let old = ready(old);
+    if old
+        .as_ref()
         .is_some_and(|old| old.reason == condition.reason && old.status == condition.status)
     {
         return;
@@ -291,7 +293,7 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
         return;
     }
     let event = Event {
-        type_: weight(&condition),
+        type_: weight(old.as_ref(), &condition),
         reason: condition.reason,
         note: Some(condition.message),
         action: "Reconcile".to_owned(),
@@ -306,12 +308,18 @@ async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[
     }
 }
 
-/// Being on the way is normal; not being ready for another reason is a warning.
-fn weight(condition: &Condition) -> EventType {
-    let on_the_way = [Reason::Starting, Reason::RollingOut]
-        .iter()
-        .any(|reason| reason.word() == condition.reason);
-    if condition.status == "False" && !on_the_way {
+/// What is usual on the way is normal; for one that was ready, only a roll-out is.
+fn weight(old: Option<&Condition>, new: &Condition) -> EventType {
+    let reason = Reason::ALL
+        .into_iter()
+        .find(|reason| reason.word() == new.reason);
+    let was_ready = old.is_some_and(|old| old.status == "True");
+    let normal = match reason {
+        Some(Reason::Starting | Reason::RollingOut) => true,
+        Some(reason) => !was_ready && reason.is_usual_at_first(),
+        None => false,
+    };
+    if new.status == "False" && !normal {
         EventType::Warning
     } else {
         EventType::Normal
@@ -331,9 +339,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{RECONCILE_LIMIT, contained, same};
+    use super::{RECONCILE_LIMIT, contained, same, weight};
     use crate::api::{Gateway, Orchestrator, TranscoderPool};
+    use crate::conditions::{self, Verdict, Verdicts};
     use crate::kind::{Kind, ReconcileError};
+    use crate::reason::Reason;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+    use k8s_openapi::jiff::Timestamp;
+    use kube::runtime::events::EventType;
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -358,6 +371,45 @@ mod tests {
         assert!(matches!(panics, Err(ReconcileError::Panicked)));
         let hangs = contained(std::future::pending()).await;
         assert!(matches!(hangs, Err(ReconcileError::TimedOut(limit)) if limit == RECONCILE_LIMIT));
+    }
+
+    fn ready(verdict: Verdict) -> Condition {
+        let now = Time(Timestamp::UNIX_EPOCH);
+        conditions::build(&Verdicts::only(verdict), 1, &[], &now).remove(0)
+    }
+
+    fn warns(old: &Condition, reason: Reason) -> bool {
+        let new = ready(Verdict::not_ready(reason, ""));
+        matches!(weight(Some(old), &new), EventType::Warning)
+    }
+
+    #[test]
+    fn resources_that_are_made_together_warn_of_nothing_that_goes_by_itself() {
+        let starting = ready(Verdict::not_ready(Reason::Starting, ""));
+        for reason in [
+            Reason::OrchestratorNotFound,
+            Reason::NoTranscoders,
+            Reason::NoUsableOrchestrator,
+            Reason::NotRegistered,
+            Reason::NotAnswering,
+        ] {
+            assert!(!warns(&starting, reason), "{reason:?}");
+        }
+        for reason in [
+            Reason::CrashLoop,
+            Reason::SecretNotFound,
+            Reason::InvalidSpec,
+        ] {
+            assert!(warns(&starting, reason), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_ready_warns_of_all_but_a_roll_out() {
+        let serving = ready(Verdict::ready(""));
+        assert!(warns(&serving, Reason::NoTranscoders));
+        assert!(warns(&serving, Reason::NotAnswering));
+        assert!(!warns(&serving, Reason::RollingOut));
     }
 
     #[test]

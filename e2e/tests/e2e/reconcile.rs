@@ -369,3 +369,22 @@ async fn stream(pusher: &Pusher, first: usize, long: Duration) -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_that_are_applied_together_start_without_a_warning() -> Result<()> {
+    // alone: a start that takes long may be told as one
+    network_alone("calm", |network| async move {
+        network.smallest("a", 1).await?;
+        let shown = "custom-columns=BY:.reportingComponent,WHY:.reason,NOTE:.message";
+        let mut args = vec!["-n", &network.namespace, "get", "events"];
+        args.extend(["--field-selector=type=Warning", "-o", shown]);
+        let warnings = network.cluster.kubectl(&args).await?;
+        let ours_or_probes: Vec<_> = warnings
+            .lines()
+            .filter(|line| line.starts_with("livepeer-operator") || line.contains("Unhealthy"))
+            .collect();
+        ensure!(ours_or_probes.is_empty(), "{ours_or_probes:#?}");
+        Ok(())
+    })
+    .await
+}

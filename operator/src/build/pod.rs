@@ -32,8 +32,10 @@ const PROBE_TIMEOUT_SECONDS: u32 = 3;
 const LIVE_TRIES: u32 = 6;
 /// 3 × 2 s: one slow answer on a busy node takes nobody out of service.
 const READY_TRIES: u32 = 3;
-/// 150 × 2 s: a GPU's first self-test may take minutes.
-const STARTUP_TRIES: u32 = 150;
+/// Longer than the node holds `/startupz` (15 s), so that a healthy start is one probe.
+const STARTUP_TIMEOUT_SECONDS: u32 = 18;
+/// 40 × 15 s: a GPU's first self-test may take minutes. 40 s for one that does not even listen.
+const STARTUP_TRIES: u32 = 40;
 
 /// A folder in the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +203,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         "ports": ports,
         "resources": resources::build(template, pod.defaults, pod.gpu),
         "volumeMounts": mounts,
-        "startupProbe": probe("/startupz", 2, STARTUP_TRIES),
+        "startupProbe": startup_probe(),
         "livenessProbe": probe("/livez", 10, LIVE_TRIES),
         // ready to the end: a pod that is deleted is found when there is no other
         "readinessProbe": probe("/servingz", 2, READY_TRIES),
@@ -220,6 +222,15 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         built["env"] =
             json!([{"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "compute,video,utility"}]);
     }
+    built
+}
+
+/// The node answers when it is ready, so the next probe, for readiness, succeeds at once.
+fn startup_probe() -> Value {
+    let mut built = probe("/startupz", 1, STARTUP_TRIES);
+    built["timeoutSeconds"] = STARTUP_TIMEOUT_SECONDS.into();
+    // a process that has just begun does not listen yet, which would be a warning
+    built["initialDelaySeconds"] = 1.into();
     built
 }
 
