@@ -1,6 +1,7 @@
 //! The demo: the operator by Helm, the smallest network, a real clip through its pods.
 //! It prints what a user wants to see and leaves the cluster up.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use crate::install;
 use crate::stream::{Clip, Pusher, Reply, clip, look};
 
 /// Where the demo lives.
-const NAMESPACE: &str = "livepeer-demo";
+pub(crate) const NAMESPACE: &str = "livepeer-demo";
 /// Images are there already, so starting is all that is waited for.
 const READY: Duration = Duration::from_secs(180);
+/// As long as streams may hold up the pods' end, and a little more.
+const GONE: Duration = Duration::from_secs(360);
 /// Ports on 127.0.0.1: the gateway's own, unless something else has them.
 const GATEWAY_PORT: u16 = 9935;
 
@@ -25,6 +28,8 @@ pub async fn run(cluster: &Cluster, out: &Path) -> Result<()> {
     say("applying config/samples/smallest.yaml");
     install::apply(cluster, NAMESPACE, "config/samples/smallest.yaml").await?;
     let started = Instant::now();
+    let image = install::node_image().await?;
+    install::runs(cluster, NAMESPACE, &image, READY).await?;
     install::ready(cluster, NAMESPACE, READY).await?;
     say(&format!(
         "every resource is Ready after {:.1} s",
@@ -49,6 +54,24 @@ pub async fn run(cluster: &Cluster, out: &Path) -> Result<()> {
     say("kubectl        e2e/cluster/kubectl -n livepeer-demo get livepeer");
     say("remove it all  make demo-down");
     Ok(())
+}
+
+/// Removes the demo, if it is there: its operator must go before another one comes, and its pods
+/// hold processor time that the pods of tests would wait for.
+pub(crate) async fn remove(cluster: &Cluster) -> Result<()> {
+    let get = ["get", "namespace", NAMESPACE, "--ignore-not-found"];
+    if cluster.kubectl(&get).await?.is_empty() {
+        return Ok(());
+    }
+    // not through print: tests would keep it to themselves
+    writeln!(
+        std::io::stderr(),
+        "removing the demo from the cluster (a minute if its stream has just ended); \
+         `make demo` brings it back"
+    )?;
+    let timeout = format!("--timeout={}s", GONE.as_secs());
+    let delete = ["delete", "namespace", NAMESPACE, &timeout];
+    cluster.kubectl(&delete).await.map(drop)
 }
 
 async fn forward(cluster: &Cluster, port: u16) -> Result<std::net::SocketAddr> {

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ListParams};
 use kube::discovery::ApiResource;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, command, health};
+use crate::demo;
 
 /// The kinds, as the API server spells them.
 pub const KINDS: [&str; 3] = ["Orchestrator", "TranscoderPool", "Gateway"];
 
-const OPERATOR_IMAGE: &str = "livepeer.local/operator";
-
-/// Images of the test bench, as `e2e/images.sh` names them.
+/// Keys of the chart's values for the two images, and how `e2e/images.sh` names these.
 const IMAGES: [(&str, &str); 2] = [
-    ("image.repository", OPERATOR_IMAGE),
-    ("node.image.repository", "livepeer.local/node"),
+    ("image", "livepeer.local/operator"),
+    ("node.image", "livepeer.local/node"),
 ];
 
 /// A file of the checkout.
@@ -52,8 +52,12 @@ pub async fn uninstall(cluster: &Cluster, namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// One operator a cluster: `make test` after `make demo` takes its place.
-async fn uninstall_elsewhere(cluster: &Cluster, namespace: &str) -> Result<()> {
+/// One operator a cluster, and one user of its cores: who comes after `make demo` takes its
+/// place.
+async fn take_the_place(cluster: &Cluster, namespace: &str) -> Result<()> {
+    if namespace != demo::NAMESPACE {
+        demo::remove(cluster).await?;
+    }
     let filter = format!("^{RELEASE}$");
     let list = [
         "list",
@@ -90,7 +94,7 @@ pub async fn operator_of(
     namespace: &str,
     namespaces: &[&str],
 ) -> Result<()> {
-    uninstall_elsewhere(cluster, namespace).await?;
+    take_the_place(cluster, namespace).await?;
     let chart = chart.display().to_string();
     let watched = serde_json::to_string(namespaces)?;
     let watch = format!("watchNamespaces={watched}");
@@ -107,19 +111,16 @@ pub async fn operator_of(
         "--wait",
         "--timeout",
         "3m",
-        "--set",
-        "image.tag=dev",
-        "--set",
-        "node.image.tag=dev",
         "--set-json",
         &watch,
     ];
-    // a cluster that was left up may run an older build of the same tag
-    let build = format!("podAnnotations.build={}", digest(OPERATOR_IMAGE).await?);
-    args.extend(["--set-string", &build]);
-    let images = IMAGES.map(|(key, name)| format!("{key}={name}"));
+    let mut images = Vec::new();
+    for (key, repository) in IMAGES {
+        let tag = tag_by_digest(repository).await?;
+        images.push(format!("{key}.repository={repository},{key}.tag={tag}"));
+    }
     for image in &images {
-        args.extend(["--set", image]);
+        args.extend(["--set-string", image]);
     }
     cluster
         .helm(&args)
@@ -128,16 +129,55 @@ pub async fn operator_of(
     Ok(())
 }
 
-/// Digest of an image as it was loaded last.
-async fn digest(image: &str) -> Result<String> {
-    let name = format!("name=={image}:dev");
+/// Tags an image as it was loaded last by its digest. `e2e/images.sh` gives every build the
+/// same tag; on a cluster that was left up, one that stays would replace no pod.
+async fn tag_by_digest(repository: &str) -> Result<String> {
+    let loaded = format!("{repository}:dev");
+    let name = format!("name=={loaded}");
     let listed = command::output(health::ctr(&["images", "ls", &name])).await?;
-    let digest = listed
+    let tag = tag(&listed).with_context(|| format!("{loaded} is not loaded (make images)"))?;
+    let tagged = format!("{repository}:{tag}");
+    command::output(health::ctr(&["images", "tag", &loaded, &tagged])).await?;
+    Ok(tag.to_owned())
+}
+
+/// The first half of the digest in what `ctr images ls` says of one image.
+fn tag(listed: &str) -> Option<&str> {
+    listed
         .split_whitespace()
-        .find_map(|word| word.strip_prefix("sha256:"));
-    Ok(digest
-        .context("the operator's image is not loaded")?
-        .to_owned())
+        .find_map(|word| word.strip_prefix("sha256:")?.get(..32))
+}
+
+/// Waits until no pod of our resources in the namespace has another image.
+pub async fn runs(
+    cluster: &Cluster,
+    namespace: &str,
+    image: &str,
+    patience: Duration,
+) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), namespace);
+    let ours = ListParams::default().labels("app.kubernetes.io/name=livepeer");
+    let what = format!("the pods' image {image}");
+    health::until(Instant::now() + patience, &what, || async {
+        for pod in pods.list(&ours).await? {
+            let spec = pod.spec.unwrap_or_default();
+            let other = spec
+                .containers
+                .iter()
+                .find(|container| container.image.as_deref() != Some(image));
+            if let Some(other) = other {
+                bail!("{:?} has {:?}", pod.metadata.name, other.image);
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The node's image as it was loaded last, by the name that the operator is told.
+pub async fn node_image() -> Result<String> {
+    let (_, repository) = IMAGES[1];
+    Ok(format!("{repository}:{}", tag_by_digest(repository).await?))
 }
 
 /// Applies a manifest of the checkout.
@@ -219,4 +259,22 @@ pub fn condition(object: &DynamicObject, name: &str) -> serde_json::Value {
         .find(|condition| condition["type"] == name)
         .cloned()
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tag;
+
+    #[test]
+    fn another_build_has_another_tag() {
+        let listed = |digit: &str| {
+            let digest = digit.repeat(64);
+            format!(
+                "REF TYPE DIGEST SIZE PLATFORMS LABELS\nr:dev application/x sha256:{digest} 9.1 MiB linux/amd64 -\n"
+            )
+        };
+        assert_eq!(tag(&listed("a")), Some("a".repeat(32).as_str()));
+        assert_ne!(tag(&listed("a")), tag(&listed("b")));
+        assert_eq!(tag("REF TYPE DIGEST SIZE PLATFORMS LABELS\n"), None);
+    }
 }

@@ -4,6 +4,8 @@
 //! A cluster is up as long as its keeper is. When the keeper stops it stops the programs; what
 //! it could not, `sweep` removes.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +26,8 @@ use super::{addons, client, config, gpus, health, namespaces, paths, pki, provis
 const QUEUE: usize = 16;
 /// From nothing to a ready node. A loaded machine of two cores took 25 seconds.
 pub(crate) const START_DEADLINE: Duration = Duration::from_secs(180);
+/// A forward that was cancelled closes its listener on a thread of its own, at once.
+const CLOSES: Duration = Duration::from_secs(2);
 /// A program asked to stop at the end gets no more than this.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -37,6 +41,8 @@ struct Asked {
 struct Keeper {
     daemons: Daemons,
     forwarder: Forwarder,
+    /// Forwards that nobody holds, by their port.
+    kept: HashMap<u16, CancellationToken>,
     healthy_gpus: watch::Sender<usize>,
     client: Client,
 }
@@ -106,6 +112,7 @@ async fn serve(
     let mut keeper = Keeper {
         daemons: std::mem::take(daemons),
         forwarder,
+        kept: HashMap::new(),
         healthy_gpus,
         client,
     };
@@ -164,8 +171,11 @@ impl Keeper {
                 health::node(&self.client).await?;
             }
             Request::Forward { target, port, keep } => {
-                let cancel = if keep { CancellationToken::new() } else { gone };
-                let address = self.forwarder.forward(port, target, cancel).await?;
+                let address = if keep {
+                    self.keep(port, target).await?
+                } else {
+                    self.forwarder.forward(port, target, gone).await?
+                };
                 return Ok(Reply::Forwarded { address });
             }
             Request::Gpus { healthy } => {
@@ -180,5 +190,22 @@ impl Keeper {
             Request::Start { daemon } => self.daemons.start(daemon)?,
         }
         Ok(Reply::Done)
+    }
+
+    /// A forward until the end. It takes the place of an older one of its port: what that one
+    /// led to may be gone.
+    async fn keep(&mut self, port: u16, target: SocketAddr) -> Result<SocketAddr> {
+        let mut deadline = Instant::now();
+        if let Some(older) = self.kept.remove(&port) {
+            older.cancel();
+            deadline += CLOSES;
+        }
+        let cancel = CancellationToken::new();
+        let address = health::until(deadline, "the forward", || {
+            self.forwarder.forward(port, target, cancel.clone())
+        })
+        .await?;
+        self.kept.insert(address.port(), cancel);
+        Ok(address)
     }
 }

@@ -155,6 +155,12 @@ async fn a_service_is_reached_by_name_from_a_pod_and_by_a_forward_from_outside()
             heard == "hello from server\n",
             "outside, {heard:?} was heard"
         );
+        let kept = cluster.forward_kept(&namespace, "pod/asker", 80, 0).await?;
+        let again = cluster
+            .forward_kept(&namespace, "svc/server", 80, kept.port())
+            .await?;
+        ensure!(again == kept, "{again} is not {kept}");
+        ensure!(read_line(again).await? == heard, "the older forward stays");
         let uid = cluster
             .kubectl(&["-n", &namespace, "exec", "server", "--", "id", "-u"])
             .await?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use livepeer_e2e::cluster::Cluster;
 use livepeer_e2e::install::{self, checkout};
+use livepeer_e2e::network::REACTS;
 
 use crate::support::{OPERATOR, network, network_without_operator};
 
@@ -142,6 +143,8 @@ async fn an_upgrade_of_the_chart_upgrades_the_definitions_and_restarts_nothing()
     network_without_operator("upgrade", |network| async move {
         let cluster = &network.cluster;
         network.smallest("a", 1).await?;
+        let image = install::node_image().await?;
+        install::runs(cluster, &network.namespace, &image, REACTS).await?;
         let pods = network.pod_identities().await?;
         let columns = [
             "get",
