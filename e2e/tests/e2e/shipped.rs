@@ -64,6 +64,7 @@ async fn kubectl_explains_what_a_field_does_and_whether_it_is_live() -> Result<(
                 "the credential is made by the operator",
             ),
             ("lporch.spec.image", "Rolls the pods"),
+            ("lporch.spec.drain.deadline", "Default: 5m. Rolls the pods"),
             (
                 "lporch.status.conditions",
                 "Reasons are listed in docs/fields.md",

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Exposure {
     /// Type of the Service: ClusterIP (inside the cluster only), NodePort or
-    /// LoadBalancer. Live: no pod is replaced.
+    /// LoadBalancer. Default: ClusterIP. Live; but an Orchestrator without serviceUri takes
+    /// the address of a load balancer once it has one, which replaces its pod.
     #[serde(default, rename = "type")]
     pub service_type: ServiceType,
 }

@@ -46,13 +46,13 @@ pub struct GatewaySpec {
     pub node: NodeSpec,
     /// Who transcodes for this gateway. Live.
     pub orchestrators: Orchestrators,
-    /// How streams come in.
+    /// How streams come in. Rolls the pod.
     pub ingest: Ingest,
-    /// How viewers and pushers reach it.
+    /// How viewers and pushers reach it. Live.
     #[serde(default)]
     pub exposure: Exposure,
-    /// Renditions to make of each stream. Default: P240p30fps16x9 and P360p30fps16x9.
-    /// Live, for streams that start after the change.
+    /// Renditions to make of each stream whose push does not ask for others. Default:
+    /// P240p30fps16x9 and P360p30fps16x9. Live, for streams that start after the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 10),
@@ -66,14 +66,14 @@ pub struct GatewaySpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.refs) != has(self.addresses)").message("exactly one of refs and addresses must be set"))]
 pub struct Orchestrators {
-    /// Orchestrators in this namespace.
+    /// Orchestrators in this namespace, each by name. Live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 64),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub refs: Vec<ObjectRef>,
-    /// Orchestrators elsewhere, each https://host:port.
+    /// Orchestrators elsewhere, each https://host:port. Live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 64),
@@ -87,7 +87,7 @@ pub struct Orchestrators {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ingest {
-    /// Segments pushed over HTTP, `PUT /live/<stream>/<n>.ts`.
+    /// Segments pushed over HTTP, `PUT /live/<stream>/<n>.ts`. Rolls the pod.
     pub http: HttpIngest,
 }
 

@@ -26,7 +26,7 @@ pub struct Gpu {
         )
     )]
     pub resource: Option<String>,
-    /// Units of the resource for each pod. Rolls the pods.
+    /// Units of the resource for each pod; this or claimTemplateName. Rolls the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub count: Option<u32>,
@@ -35,7 +35,8 @@ pub struct Gpu {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub claim_template_name: Option<String>,
-    /// RuntimeClass of the pods, where the GPU needs one (often `nvidia`). Rolls the pods.
+    /// RuntimeClass of the pods, where the GPU needs one (often `nvidia`). Default: none.
+    /// Rolls the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub runtime_class_name: Option<String>,

@@ -19,21 +19,22 @@ pub struct NodeSpec {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9][-a-zA-Z0-9._/:@]*$')").message("must be an image reference such as registry.example/livepeer/node:1.0"))]
     pub image: Option<String>,
-    /// When the image is pulled. Default: the cluster's own rule. Rolls the pods.
+    /// When the image is pulled: Always, IfNotPresent or Never. Default: the cluster's own
+    /// rule. Rolls the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
-    /// Secrets with credentials of the image's registry. Rolls the pods.
+    /// Secrets with credentials of the image's registry. Default: none. Rolls the pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 8),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub image_pull_secrets: Vec<PullSecretRef>,
-    /// How much the pods log. Live.
+    /// How much the pods log: error, warn, info, debug or trace. Default: info. Live.
     #[serde(default)]
     pub log_level: LogLevel,
     /// True stops reconciling: pods and other children stay as they are, changes of the
-    /// spec and of children by hand included. Live.
+    /// spec and of children by hand included. Default: false. Live.
     #[serde(default)]
     pub paused: bool,
     /// How the pods stop. Rolls the pods.
@@ -93,7 +94,8 @@ impl From<LogLevel> for NodeLogLevel {
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
     /// How long running sessions may go on after a pod was told to stop; the pod's
-    /// grace period follows from it. A whole number with ms, s, m or h; at most 24h.
+    /// grace period is this and 20 s. A whole number with ms, s, m or h; at most 24h.
+    /// Default: 5m. Rolls the pods.
     #[serde(default = "default_deadline")]
     #[schemars(length(max = 10), regex(pattern = r"^[0-9]{1,8}(ms|s|m|h)$"))]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("must be at most 24h"))]

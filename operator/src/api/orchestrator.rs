@@ -48,7 +48,7 @@ pub struct OrchestratorSpec {
     #[serde(flatten)]
     pub node: NodeSpec,
     /// Who transcodes: Pools (the TranscoderPools that refer to this orchestrator) or
-    /// Embedded (its own engine, in its own pod). Rolls the pod.
+    /// Embedded (its own engine, in its own pod). Default: Pools. Rolls the pod.
     #[serde(default)]
     pub transcoding: Transcoding,
     /// Address that gateways are told to use, https://host:port. Default: the address
@@ -56,18 +56,17 @@ pub struct OrchestratorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^https://[^/?#@\s]+$"))]
     pub service_uri: Option<String>,
-    /// How gateways reach it.
+    /// How gateways reach it. Live.
     #[serde(default)]
     pub exposure: Exposure,
     /// Sessions at once. Default: what its engine or its transcoders offer. Live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_sessions: Option<u32>,
-    /// The device of the embedded engine; absent: the CPU. Rolls the pod.
+    /// The device of the embedded engine. Default: the CPU. Rolls the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
-    /// The volume with its certificate and key, which outlives the resource. Cannot be
-    /// changed: make a new Orchestrator instead.
+    /// The volume with its certificate and key, which outlives the resource. Fixed: make a new Orchestrator instead.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("cannot be changed once the claim exists"))]
     pub storage: Storage,
@@ -85,10 +84,10 @@ pub enum Transcoding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of the claim.
+    /// Size of the claim, in bytes: a quantity such as 1Gi. Default: 1Gi. Fixed.
     #[serde(default = "default_size")]
     pub size: Quantity,
-    /// StorageClass of the claim; absent: the cluster's default.
+    /// StorageClass of the claim. Default: the cluster's. Fixed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,

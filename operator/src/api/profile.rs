@@ -36,18 +36,19 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1000, max = 500_000_000))]
     pub bitrate: Option<u32>,
-    /// Frames a second; 0 or absent keeps the source's.
+    /// Frames a second; 0 keeps the source's. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 480_000))]
     pub fps: Option<u32>,
-    /// Divisor of fps, for rates such as 30000/1001.
+    /// Divisor of fps, for rates such as 30000/1001. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub fps_den: Option<u32>,
-    /// H.264 profile of the encoder.
+    /// H.264 profile of the encoder. Default: the encoder's own choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<EncoderProfile>,
-    /// Seconds between keyframes (2 or 0.5), or intra: every frame.
+    /// Seconds between keyframes (2 or 0.5), or intra: every frame. Every segment begins
+    /// with one. Default: every 250 frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 12),

@@ -50,7 +50,7 @@ pub struct TranscoderPoolSpec {
     pub node: NodeSpec,
     /// The orchestrator to work for. Rolls the pods.
     pub orchestrator: PoolOrchestrator,
-    /// Number of transcoders. Set by kubectl scale and autoscalers too.
+    /// Number of transcoders. Set by kubectl scale and autoscalers too. Default: 1. Live.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u32,
@@ -59,7 +59,7 @@ pub struct TranscoderPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_sessions: Option<u32>,
-    /// The device of each transcoder; absent: the CPU. Rolls the pods.
+    /// The device of each transcoder. Default: the CPU. Rolls the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
 }
@@ -69,10 +69,11 @@ pub struct TranscoderPoolSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.ref) != has(self.external)").message("exactly one of ref and external must be set"))]
 pub struct PoolOrchestrator {
-    /// An Orchestrator in this namespace; the credential is made by the operator.
+    /// An Orchestrator in this namespace; the credential is made by the operator. Rolls
+    /// the pods.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<ObjectRef>,
-    /// An orchestrator that this operator does not run.
+    /// An orchestrator that this operator does not run. Rolls the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalOrchestrator>,
 }
@@ -81,10 +82,11 @@ pub struct PoolOrchestrator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalOrchestrator {
-    /// Where it listens, https://host:port.
+    /// Where it listens, https://host:port. Rolls the pods.
     #[schemars(length(max = 512), regex(pattern = r"^https://[^/?#@\s]+$"))]
     pub address: String,
-    /// The secret that it expects of its transcoders.
+    /// The secret that it expects of its transcoders. A change of the Secret's data is live;
+    /// of the reference rolls the pods.
     pub credential_secret_ref: SecretKeyRef,
 }
 

@@ -25,14 +25,20 @@ const WHOLE: [&str; 5] = [
     "topologySpreadConstraints",
 ];
 
+/// The schemas of the kinds' specs.
+fn specs() -> Vec<Value> {
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    definitions()
+        .into_iter()
+        .map(|(_, definition)| definition.pointer(spec).unwrap().clone())
+        .collect()
+}
+
 /// Fields of a spec, each to its leaf.
 fn fields(kind: &str) -> BTreeSet<String> {
     let at = KINDS.iter().position(|known| *known == kind).unwrap();
-    let (_, definition) = definitions().remove(at);
-    let spec =
-        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     let mut found = BTreeSet::new();
-    collect(spec, "", &mut found);
+    collect(&specs()[at], "", &mut found);
     found
 }
 
@@ -206,6 +212,34 @@ fn the_documentation_says_truly_what_is_live_and_what_replaces_pods() {
                 other => panic!("{kind} {field}: {other:?}"),
             };
             assert_eq!(said, rolls, "{kind} {field}: {effect}");
+        }
+    }
+}
+
+#[test]
+fn kubectl_explain_says_of_each_field_whether_it_is_live_and_what_its_default_is() {
+    for (kind, schema) in KINDS.into_iter().zip(specs()) {
+        for (field, effect) in documented(kind) {
+            let pointer = format!("/properties/{}", field.replace('.', "/properties/"));
+            let described = schema.pointer(&pointer).unwrap();
+            let text = described["description"].as_str().unwrap_or_default();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let word = match effect.split([' ', ',', ';']).next() {
+                Some("rolls") => "rolls the pod",
+                Some("live") => "live",
+                _ => "fixed",
+            };
+            assert!(
+                text.to_lowercase().contains(word),
+                "{kind} {field}, {word}: {text}"
+            );
+            let default = match &described["default"] {
+                Value::Null | Value::Object(_) => continue,
+                Value::String(word) => word.clone(),
+                other => other.to_string(),
+            };
+            let default = format!("Default: {default}.");
+            assert!(text.contains(&default), "{kind} {field}, {default}: {text}");
         }
     }
 }
