@@ -88,8 +88,72 @@ fn merge(old: &Settings, new: &Settings) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::merge;
-    use livepeer_settings::Settings;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use clap::Parser as _;
+    use livepeer_settings::{LogLevel, Settings};
+    use tokio::sync::watch;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{follow, merge};
+    use crate::cli::Arguments;
+    use crate::logging;
+
+    /// Longer than many looks at the file.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The settings that a gateway read, and what follows them from then on.
+    fn followed(
+        file: Option<&Path>,
+        stop: &CancellationToken,
+    ) -> (
+        watch::Receiver<Arc<Settings>>,
+        impl Future<Output = ()> + use<>,
+    ) {
+        let mut arguments = Arguments::parse_from(["livepeer-node", "gateway"]);
+        arguments.settings = file.map(Path::to_owned);
+        let read = arguments.settings().unwrap();
+        let (sender, receiver) = watch::channel(Arc::new(read));
+        let level = logging::start(LogLevel::Error, false);
+        (receiver, follow(arguments, sender, level, stop.clone()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_file_the_settings_end_with_the_process_and_not_before() {
+        let stop = CancellationToken::new();
+        let (mut settings, following) = followed(None, &stop);
+        tokio::pin!(following);
+        let changed = async {
+            tokio::select! {
+                () = &mut following => unreachable!("nobody told it to stop"),
+                changed = settings.changed() => changed,
+            }
+        };
+        assert!(
+            timeout(LONG, changed).await.is_err(),
+            "neither changed nor over"
+        );
+        stop.cancel();
+        timeout(LONG, following).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_was_swapped_before_it_is_followed_is_applied() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        std::fs::write(&file, "[gateway]\nmax_streams = 1\n").unwrap();
+        let stop = CancellationToken::new();
+        let (mut settings, following) = followed(Some(&file), &stop);
+        std::fs::write(&file, "[gateway]\nmax_streams = 2\n").unwrap();
+        tokio::select! {
+            () = following => unreachable!("nobody told it to stop"),
+            changed = timeout(LONG, settings.changed()) => changed.unwrap().unwrap(),
+        }
+        assert_eq!(settings.borrow().gateway.max_streams, 2);
+    }
 
     #[test]
     fn live_fields_are_taken_and_the_rest_is_kept() {

@@ -236,8 +236,52 @@ fn address(uri: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::{Orchestrators, address};
+    use crate::cli::Arguments;
+    use crate::health::Health;
+    use crate::lifecycle::Lifecycle;
+    use crate::orchestrator::Orchestrator;
+    use crate::process::Process;
+    use crate::{logging, reload};
+    use clap::Parser as _;
+    use livepeer_settings::{LogLevel, Role, Settings};
+    use tokio::sync::watch;
     use tokio::task::JoinSet;
+    use tokio_util::sync::CancellationToken;
+
+    const LOOK: Duration = Duration::from_millis(20);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Waits until what `health` says holds.
+    async fn until(health: &Health, holds: impl Fn(&[String]) -> bool) {
+        let reached = async {
+            while !holds(&health.reasons()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(reached.is_ok(), "{:?}", health.reasons());
+    }
+
+    /// An orchestrator on `addr` until it is told to stop. It answers, and has no transcoders.
+    async fn orchestrator(addr: SocketAddr, lifecycle: Lifecycle) -> impl Future<Output = ()> {
+        let mut settings = Settings::default();
+        settings.orchestrator.addr = addr;
+        let (_sender, settings) = watch::channel(Arc::new(settings));
+        let process = Process {
+            settings,
+            health: Health::new(Role::Orchestrator, lifecycle.clone()),
+            lifecycle,
+        };
+        Orchestrator::start(process, Some("secret"))
+            .await
+            .unwrap()
+            .serve()
+    }
 
     #[test]
     fn an_address_without_a_port_gets_the_usual_one() {
@@ -264,6 +308,41 @@ mod tests {
         assert!(std::sync::Arc::ptr_eq(&first[1], &second[0]));
         assert!(first[0].is_removed() && !second[1].is_removed());
         watches.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn without_a_settings_file_readiness_follows_the_orchestrator() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let free = std::net::TcpListener::bind(any).unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+
+        let mut settings = Settings::default();
+        settings.gateway.orchestrators = vec![format!("https://{addr}").parse().unwrap()];
+        let (sender, settings) = watch::channel(Arc::new(settings));
+        let stop = CancellationToken::new();
+        let health = Health::new(Role::Gateway, Lifecycle::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(reload::follow(
+            Arguments::parse_from(["livepeer-node", "gateway"]),
+            sender,
+            logging::start(LogLevel::Error, false),
+            stop.clone(),
+        ));
+        let orchestrators = Orchestrators::new().unwrap();
+        tasks.spawn(orchestrators.follow(settings, health.clone(), stop.clone()));
+
+        let says = |text: &'static str| {
+            move |reasons: &[String]| reasons.iter().any(|reason| reason.contains(text))
+        };
+        until(&health, says("refused")).await;
+        let lifecycle = Lifecycle::default();
+        tasks.spawn(orchestrator(addr, lifecycle.clone()).await);
+        until(&health, says("no transcoder")).await;
+        lifecycle.stop_now();
+        until(&health, says("refused")).await;
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
     }
 
     #[tokio::test]
