@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Texts after which go-livepeer's gateway does not retry (`common.NonRetryableErrMap`,
-/// lpms `ffmpeg.NonRetryableErrs`): the segment or the request is at fault, not the orchestrator.
-pub const NON_RETRYABLE: &[&str] = &[
+/// Texts after which go-livepeer's gateway does not retry and answers 422
+/// (`common.NonRetryableErrMap`, lpms `ffmpeg.NonRetryableErrs`, compared exactly): the segment or
+/// the request is at fault, not the orchestrator.
+const NON_RETRYABLE: &[&str] = &[
     "Unsupported input pixel format",
     "Error initializing filtergraph",
     "Too many outputs",

@@ -1,34 +1,5 @@
-//! Error texts that peers compare letter by letter.
-
-/// Errors of a transcode that no other orchestrator would do better: a gateway stops
-/// trying and answers 422 (lpms `ffmpeg/ffmpeg_errors.go`, compared exactly).
-pub const NON_RETRYABLE: [&str; 19] = [
-    "Unsupported input pixel format",
-    "Error initializing filtergraph",
-    "Too many outputs",
-    "Unsupported input codec",
-    "No keyframes in input",
-    "Unrecoverable state, restart process",
-    "Encoded frames runaway",
-    "Decoder not found",
-    "Demuxer not found",
-    "Encoder not found",
-    "Muxer not found",
-    "Option not found",
-    "Invalid argument",
-    "TranscoderInvalidResolution",
-    "TranscoderInvalidVideo",
-    "TranscoderUnrecognizedFormat",
-    "TranscoderUnrecognizedProfile",
-    "TranscoderInvalidGOP",
-    "TranscoderIncompatibleDevices",
-];
-
-/// Whether the fault is the segment's own.
-#[must_use]
-pub fn is_non_retryable(text: &str) -> bool {
-    NON_RETRYABLE.contains(&text)
-}
+//! Error texts that peers compare letter by letter. Those of the work itself, which say whether
+//! another orchestrator would do better, are in `livepeer_media::error`.
 
 /// All sessions of the orchestrator are taken (`server/rpc.go`).
 pub const ORCHESTRATOR_CAPPED: &str = "OrchestratorCapped";

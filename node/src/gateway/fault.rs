@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use livepeer_media::error::is_non_retryable;
 use livepeer_proto::errors;
 
 /// Why nothing usable came back.
@@ -87,9 +88,7 @@ const TOKEN_REFUSALS: [&str; 3] = [
 pub(super) fn judge(error: &SubmitError) -> Fault {
     let text = error.to_string();
     match error {
-        SubmitError::Transcode(text) if errors::is_non_retryable(text) => {
-            Fault::Segment(text.clone())
-        }
+        SubmitError::Transcode(text) if is_non_retryable(text) => Fault::Segment(text.clone()),
         SubmitError::Transcode(body) | SubmitError::Status { text: body, .. }
             if body == errors::ORCHESTRATOR_CAPPED =>
         {

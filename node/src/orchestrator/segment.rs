@@ -12,6 +12,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use livepeer_media::error::is_non_retryable;
 use livepeer_proto::errors;
 use livepeer_proto::headers::{self, MAX_SEGMENT_BYTES};
 use livepeer_proto::net::{self, transcode_result};
@@ -210,7 +211,7 @@ impl Segment {
                 transcode_result::Result::Data(self.store(shared, output))
             }
             Err(text) => {
-                let input = errors::is_non_retryable(&text);
+                let input = is_non_retryable(&text);
                 shared.metrics.segment(if input {
                     Outcome::InputFault
                 } else {

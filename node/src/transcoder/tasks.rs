@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use livepeer_media::error::is_non_retryable;
 use livepeer_media::{Engine, TranscodeJob};
 use livepeer_proto::net::NotifySegment;
 use livepeer_proto::{capabilities, errors, net};
@@ -73,7 +74,7 @@ impl Worker {
                     reason = text,
                     "segment failed"
                 );
-                if errors::is_non_retryable(text) {
+                if is_non_retryable(text) {
                     Outcome::InputFault
                 } else {
                     Outcome::Failed

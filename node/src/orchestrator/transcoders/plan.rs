@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use livepeer_media::error::is_non_retryable;
 use livepeer_proto::errors;
 use tokio::time::Instant;
 
@@ -114,7 +115,7 @@ impl Plan {
         }
         let failures = self.count(State::Failed);
         if let Some(text) = &self.last_failure
-            && (failures >= MAX_FAILURES || errors::is_non_retryable(text))
+            && (failures >= MAX_FAILURES || is_non_retryable(text))
         {
             return Next::Fail(text.clone());
         }
