@@ -4,6 +4,8 @@
 //! the keys of go-livepeer's `-transcodingOptions` file (lpms `ffmpeg/videoprofile.go`)
 //! so that a file in use today can be carried over key by key.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 /// Names of the presets: those that go-livepeer can look up (lpms `ffmpeg/videoprofile.go`).
@@ -24,6 +26,17 @@ pub const PRESETS: [&str; 13] = [
     "P240p30fps4x3",
     "P144p30fps16x9",
 ];
+
+/// Pixels of a side. The custom resource's schema has the same ranges.
+const SIDE: RangeInclusive<u32> = 16..=16_384;
+/// Bits a second. The encoder takes kilobits and refuses 0 of them
+/// (`livepeer_media::Profile::validate`).
+const BITRATE: RangeInclusive<u32> = 1000..=500_000_000;
+const FPS: RangeInclusive<u32> = 0..=480_000;
+const FPS_DEN: RangeInclusive<u32> = 1..=10_000;
+/// Highest frame rate: that of `livepeer_media::profile::MAX_FPS`, above which every push
+/// would be refused. A test of the node keeps the two the same.
+pub const MAX_FPS: u32 = 240;
 
 /// What is wrong with a profile on its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -121,8 +134,25 @@ impl ProfileSettings {
             );
             return refuse(key, reason);
         }
-        if self.fps_den == 0 {
-            return refuse("fpsDen", "0 must be at least 1".to_owned());
+        let ranges = [
+            ("width", self.width, SIDE),
+            ("height", self.height, SIDE),
+            ("bitrate", self.bitrate, BITRATE),
+            ("fps", Some(self.fps), FPS),
+            ("fpsDen", Some(self.fps_den), FPS_DEN),
+        ];
+        for (key, value, range) in ranges {
+            if let Some(value) = value
+                && !range.contains(&value)
+            {
+                let (least, most) = range.into_inner();
+                return refuse(key, format!("{value} must be from {least} to {most}"));
+            }
+        }
+        if u64::from(self.fps) > u64::from(MAX_FPS) * u64::from(self.fps_den) {
+            let rate = f64::from(self.fps) / f64::from(self.fps_den);
+            let reason = format!("{rate} frames a second must be at most {MAX_FPS}");
+            return refuse("fps", reason);
         }
         match self.gop.as_deref() {
             None | Some("intra") => Ok(()),
@@ -182,7 +212,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PRESETS, ProfileSettings};
+    use super::{MAX_FPS, PRESETS, ProfileSettings};
 
     #[test]
     fn a_preset_needs_nothing_but_its_name() {
@@ -215,6 +245,56 @@ mod tests {
         assert!(ProfileSettings::preset("../x").check().is_err());
         assert!(ProfileSettings::preset("").check().is_err());
         assert!(ProfileSettings::preset("source").check().is_err());
+    }
+
+    #[test]
+    fn what_no_segment_could_be_transcoded_to_is_refused_with_its_key() {
+        let good = ProfileSettings {
+            width: Some(426),
+            height: Some(240),
+            bitrate: Some(1000),
+            fps: MAX_FPS,
+            ..ProfileSettings::preset("mine")
+        };
+        assert_eq!(good.check(), Ok(()));
+        type Edit = fn(&mut ProfileSettings);
+        let cases: [(Edit, &str, &str); 6] = [
+            (
+                |p| p.width = Some(15),
+                "width",
+                "15 must be from 16 to 16384",
+            ),
+            (|p| p.height = Some(16_385), "height", "16385 must be"),
+            (
+                |p| p.bitrate = Some(999),
+                "bitrate",
+                "999 must be from 1000 to",
+            ),
+            (
+                |p| p.fps = 241,
+                "fps",
+                "241 frames a second must be at most 240",
+            ),
+            (|p| p.fps_den = 0, "fpsDen", "0 must be from 1 to 10000"),
+            (
+                |p| p.fps = 480_001,
+                "fps",
+                "480001 must be from 0 to 480000",
+            ),
+        ];
+        for (edit, key, reason) in cases {
+            let mut profile = good.clone();
+            edit(&mut profile);
+            let error = profile.check().unwrap_err();
+            assert_eq!(error.key, key);
+            assert!(error.reason.starts_with(reason), "{error}");
+        }
+        let slow = ProfileSettings {
+            fps: 241,
+            fps_den: 2,
+            ..good
+        };
+        assert_eq!(slow.check(), Ok(()));
     }
 
     #[test]

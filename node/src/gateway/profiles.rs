@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_take_no_profile_that_every_push_would_be_refused_for() {
+        use livepeer_settings::profile::MAX_FPS;
+        assert_eq!(livepeer_media::profile::MAX_FPS, MAX_FPS);
+        let mut least = ProfileSettings::preset("mine");
+        (least.width, least.height) = (Some(16), Some(16));
+        (least.bitrate, least.fps) = (Some(1000), MAX_FPS);
+        assert_eq!(least.check(), Ok(()));
+        assert!(from_settings(&least).unwrap().validate().is_ok());
+        least.bitrate = Some(999);
+        assert!(least.check().is_err());
+        assert!(from_settings(&least).unwrap().validate().is_err());
+    }
+
+    #[test]
     fn a_settings_entry_without_sizes_is_its_preset() {
         let profile = from_settings(&ProfileSettings::preset("P360p30fps16x9")).unwrap();
         assert_eq!((profile.width, profile.height), (640, 360));

@@ -56,6 +56,24 @@ fn a_preset_that_does_not_exist_is_named_with_those_that_do() {
 }
 
 #[test]
+fn a_profile_that_every_push_would_be_refused_for_is_named_with_its_value() {
+    for (line, key, words) in [
+        ("bitrate = 999", "bitrate", "999 must be from 1000 to"),
+        (
+            "bitrate = 600000\nfps = 241",
+            "fps",
+            "241 frames a second must be at most 240",
+        ),
+    ] {
+        let profile = "[[gateway.profiles]]\nname = \"mine\"\nwidth = 426\nheight = 240\n";
+        let (code, said) = refused("gateway", &format!("{profile}{line}\n"));
+        assert_eq!(code, Some(64), "{said}");
+        let key = format!("gateway.profiles[0].{key}");
+        assert_says(&said, &["node.toml:", &key, words]);
+    }
+}
+
+#[test]
 fn a_secret_that_cannot_be_read_is_named() {
     let (code, said) = refused("gateway", "[gateway]\ningest_token_file = \"/none\"\n");
     assert_eq!(code, Some(64));
