@@ -55,9 +55,16 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         ..process.clone()
     });
     let working = async {
-        let transcoder = transcoder::run(behind.clone(), Some(secret));
-        let ((), transcoder) = tokio::join!(orchestrator.serve(), transcoder);
-        transcoder.context("transcoder")
+        let orchestrator = async {
+            orchestrator.serve().await;
+            Ok(())
+        };
+        let transcoder = async {
+            let ended = transcoder::run(behind.clone(), Some(secret)).await;
+            ended.context("transcoder")
+        };
+        // not both: the orchestrator would serve on without anybody to transcode
+        tokio::try_join!(orchestrator, transcoder).map(|((), ())| ())
     };
     tokio::pin!(front, working);
     tokio::select! {

@@ -1,8 +1,13 @@
 //! `livepeer-node all`, from a push with curl to SIGTERM.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::client::{assert_complete, curl};
 use crate::clips;
-use crate::node::Node;
+use crate::node::{Node, engine};
+
+/// What a worker of the engine is given at least (`livepeer_media`, `engine::limits`).
+const LEAST_WORKER_BYTES: u64 = 192 << 20;
 
 #[test]
 fn one_process_answers_a_push_with_renditions_and_serves_them() {
@@ -23,6 +28,26 @@ fn one_process_answers_a_push_with_renditions_and_serves_them() {
         assert!(!maps.contains(library), "{library} is mapped");
     }
     assert_eq!(node.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_role_whose_engine_does_not_start_ends_the_whole_process() {
+    // of many workers each gets the least memory; the two that look into segments get more
+    let node = Node::all_with(|folder| {
+        let program = folder.join("engine");
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in *--memory-limit\\ {LEAST_WORKER_BYTES}) exit 3;; esac\n\
+             exec {} \"$@\"\n",
+            engine().display()
+        );
+        std::fs::write(&program, script).unwrap();
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).unwrap();
+        format!("[engine]\nprogram = {program:?}\nworkers = 5000\n")
+    });
+    let (status, log) = node.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("transcoder: cannot start the engine"), "{log}");
 }
 
 #[test]

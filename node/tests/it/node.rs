@@ -36,14 +36,21 @@ pub(crate) struct Node {
 impl Node {
     /// `livepeer-node all` on free ports, once it is ready.
     pub(crate) fn all() -> Self {
-        let [gateway, orchestrator] = free();
-        let node = Self::start("all", gateway, |_| {
-            format!(
-                "[gateway]\nhttp_addr = \"{gateway}\"\n[orchestrator]\naddr = \"{orchestrator}\"\n"
-            )
-        });
+        let node = Self::all_with(|_| String::new());
         node.wait_until_ready();
         node
+    }
+
+    /// The same with `more` settings; it may not be ready yet.
+    pub(crate) fn all_with(more: impl FnOnce(&Path) -> String) -> Self {
+        let [gateway, orchestrator] = free();
+        Self::start("all", gateway, |folder| {
+            format!(
+                "[gateway]\nhttp_addr = \"{gateway}\"\n\
+                 [orchestrator]\naddr = \"{orchestrator}\"\n{}",
+                more(folder)
+            )
+        })
     }
 
     /// A gateway in front of `orchestrators`, once it takes pushes. `more` are settings
@@ -193,7 +200,17 @@ impl Node {
     /// SIGTERM, and how the process ended; it must before its drain deadline.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
-        let deadline = SystemTime::now() + ENDS;
+        self.wait_until_it_ends(ENDS)
+    }
+
+    /// How the process ended, by itself and soon, and what it has logged.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let status = self.wait_until_it_ends(STARTS);
+        (status, self.log())
+    }
+
+    fn wait_until_it_ends(&mut self, within: Duration) -> ExitStatus {
+        let deadline = SystemTime::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -217,19 +234,25 @@ impl Drop for Node {
     }
 }
 
-/// The program with these arguments; the engine lies beside it, since the whole
-/// workspace is built at once.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_livepeer-node");
+
+/// The program with these arguments.
 pub(crate) fn node(args: &[&str]) -> Command {
-    let program = Path::new(env!("CARGO_BIN_EXE_livepeer-node"));
-    let engine = program.with_file_name("livepeer-engine");
+    engine();
+    let mut command = Command::new(PROGRAM);
+    command.args(args);
+    command
+}
+
+/// The engine lies beside the program, since the whole workspace is built at once.
+pub(crate) fn engine() -> PathBuf {
+    let engine = Path::new(PROGRAM).with_file_name("livepeer-engine");
     assert!(
         engine.exists(),
         "{} is not there: build the workspace (`cargo build --workspace --bins`)",
         engine.display()
     );
-    let mut command = Command::new(program);
-    command.args(args);
-    command
+    engine
 }
 
 /// Ports that nothing listens on; each is let go just before it is used.
