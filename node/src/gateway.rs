@@ -34,6 +34,7 @@ mod session;
 mod stream;
 mod streams;
 mod submit;
+mod tally;
 mod token;
 
 use std::net::SocketAddr;

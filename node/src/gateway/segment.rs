@@ -141,12 +141,25 @@ fn account(
             app.metrics.transcoded(took);
             app.metrics.ended(Outcome::Complete);
             tracing::debug!(manifest_id, seq, seconds, bytes, "segment complete");
+            if let Some(lost) = stream.segment_taken() {
+                tracing::info!(manifest_id, seq, lost, "no segment is lost any more");
+            }
         }
         Err(error @ (TranscodeError::Segment(_) | TranscodeError::MaxAttempts(_))) => {
             app.metrics.ended(Outcome::Refused);
             tracing::info!(manifest_id, seq, seconds, %error, "segment refused");
         }
-        Err(error) => {
+        // as long as that lasts, so it goes with each segment: once, and now and then how
+        // often, is enough
+        Err(error @ (TranscodeError::NoRoom(_) | TranscodeError::NoSession(_))) => {
+            app.metrics.ended(Outcome::Lost);
+            if let Some(lost) = stream.segment_lost(Instant::now()) {
+                tracing::warn!(manifest_id, seq, seconds, %error, lost, "segment lost");
+            } else {
+                tracing::debug!(manifest_id, seq, seconds, %error, "segment lost");
+            }
+        }
+        Err(error @ (TranscodeError::Budget | TranscodeError::ClientGone)) => {
             app.metrics.ended(Outcome::Lost);
             tracing::warn!(manifest_id, seq, seconds, %error, "segment lost");
         }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::orchestrators::Orchestrator;
 use super::select::{Candidate, score};
+use super::tally::Tally;
 
 /// How long an orchestrator is avoided after one failure, and at most.
 const SUSPENSION_FIRST: Duration = Duration::from_secs(5);
@@ -26,11 +27,6 @@ const SUSPENSION_LAST: Duration = Duration::from_secs(60);
 /// A token is renewed this long before it expires (go-livepeer: the last tenth of
 /// half an hour), so that no segment meets its end.
 const REFRESH_BEFORE: Duration = Duration::from_secs(180);
-
-/// How often it is said that an orchestrator still has no room for the stream: a segment
-/// asks a few times, and there is one every few seconds.
-const NO_ROOM_TOLD: Duration = Duration::from_secs(60);
-
 /// The sessions of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -45,7 +41,7 @@ struct Inner {
     left: Vec<Session>,
     suspensions: HashMap<String, Suspension>,
     /// Who has refused the stream for want of room since it last did a segment.
-    no_room: HashMap<String, Refusals>,
+    no_room: HashMap<String, Tally>,
     last: Option<String>,
     next_flight: u64,
 }
@@ -87,12 +83,6 @@ struct Flight {
     id: u64,
     started: Instant,
     duration: Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Refusals {
-    count: u32,
-    told: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -242,28 +232,12 @@ impl Sessions {
 
     /// `uri` had no room. When it is time to say so: how often that was.
     pub(super) fn no_room(&self, uri: &str, now: Instant) -> Option<u32> {
-        self.with(|inner| {
-            let Some(refusals) = inner.no_room.get_mut(uri) else {
-                let first = Refusals {
-                    count: 1,
-                    told: now,
-                };
-                inner.no_room.insert(uri.to_owned(), first);
-                return Some(1);
-            };
-            refusals.count = refusals.count.saturating_add(1);
-            if now.saturating_duration_since(refusals.told) < NO_ROOM_TOLD {
-                return None;
-            }
-            refusals.told = now;
-            Some(refusals.count)
-        })
+        self.with(|inner| inner.no_room.entry(uri.to_owned()).or_default().add(now))
     }
 
     /// `uri` did a segment. How often it had had no room before, if at all.
     pub(super) fn has_room(&self, uri: &str) -> Option<u32> {
-        self.with(|inner| inner.no_room.remove(uri))
-            .map(|refusals| refusals.count)
+        self.with(|inner| inner.no_room.remove(uri)?.end())
     }
 
     /// Gives up the sessions for which `leave` says so, and takes out all that can be

@@ -14,6 +14,7 @@ use super::check::{SourceFormat, source_format};
 use super::hls::playlist::{self, Variant};
 use super::hls::timeline::{Key, Segment, Timeline};
 use super::session::Sessions;
+use super::tally::Tally;
 
 /// Name of the ingested rendition.
 pub(super) const SOURCE: &str = "source";
@@ -51,6 +52,8 @@ struct State {
     in_flight: u32,
     last_heard: Instant,
     last_duration: Duration,
+    /// Segments that nobody took since the last one that somebody did.
+    lost: Tally,
     ended: Option<Instant>,
 }
 
@@ -103,6 +106,7 @@ impl Stream {
                 in_flight: 0,
                 last_heard: now,
                 last_duration: Duration::ZERO,
+                lost: Tally::default(),
                 ended: None,
             }),
         }
@@ -147,6 +151,16 @@ impl Stream {
         }
         state.timeline.finish(key, segment, now);
         state.timeline.shrink_to(share);
+    }
+
+    /// Nobody took a segment. When it is time to say so: how many that were.
+    pub(super) fn segment_lost(&self, now: Instant) -> Option<u32> {
+        self.state().lost.add(now)
+    }
+
+    /// Somebody took one. How many were lost before it, if any.
+    pub(super) fn segment_taken(&self) -> Option<u32> {
+        self.state().lost.end()
     }
 
     /// Bytes of the segments that it keeps.
