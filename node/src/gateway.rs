@@ -161,7 +161,7 @@ async fn serve(process: Process, listener: TcpListener, engine: Engine) -> Resul
 fn report(process: &Process, app: &Arc<App>) {
     let app = Arc::clone(app);
     process.health.report(move |status: &mut NodeStatus| {
-        status.sessions = u32::try_from(app.streams.active()).unwrap_or(u32::MAX);
+        status.sessions = app.streams.served();
         status.capacity = app.settings.borrow().gateway.max_streams;
         status.orchestrators = app.orchestrators.report();
     });
@@ -187,9 +187,7 @@ async fn keep(app: &App, lifecycle: &Lifecycle) {
             end_sessions(&stream, Orchestrator::is_removed, &mut ends);
         }
         while ends.try_join_next().is_some() {}
-        app.metrics
-            .streams
-            .set(i64::try_from(app.streams.active()).unwrap_or(i64::MAX));
+        app.metrics.streams.set(app.streams.served().into());
         app.metrics
             .buffered_bytes
             .set(i64::try_from(app.budget.used()).unwrap_or(i64::MAX));

@@ -19,7 +19,7 @@ pub struct NodeStatus {
     pub reasons: Vec<String>,
     /// It was told to stop and takes no new sessions.
     pub draining: bool,
-    /// Sessions (a gateway: streams) now.
+    /// Sessions now (a gateway: streams that somebody transcodes).
     pub sessions: u32,
     /// Sessions that it could hold at once.
     pub capacity: u32,

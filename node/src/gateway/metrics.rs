@@ -88,7 +88,7 @@ impl Metrics {
             "Times that a stream had its whole share of the memory",
             m.over_share,
         );
-        registry.register("streams", "Streams now", m.streams);
+        registry.register("streams", "Streams that are transcoded now", m.streams);
         registry.register(
             "buffered_bytes",
             "Bytes of the budget in use",

@@ -110,6 +110,11 @@ impl Sessions {
         })
     }
 
+    /// Whether an orchestrator has given it a session.
+    pub(super) fn any(&self) -> bool {
+        self.with(|inner| !inner.sessions.is_empty())
+    }
+
     /// The session there, unless its token has expired.
     pub(super) fn get(&self, uri: &str, unix_now: Duration) -> Option<Kept> {
         self.with(|inner| inner.sessions.get(uri)?.kept(unix_now))

@@ -163,6 +163,12 @@ impl Stream {
         self.state().lost.end()
     }
 
+    /// Somebody transcodes it, or has: one of which every push failed is no stream to who
+    /// counts them.
+    pub(super) fn is_served(&self) -> bool {
+        self.sessions.any() || self.state().timeline.count() > 0
+    }
+
     /// Bytes of the segments that it keeps.
     pub(super) fn bytes(&self) -> u64 {
         self.state().timeline.bytes()

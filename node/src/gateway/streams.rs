@@ -186,6 +186,15 @@ impl Streams {
         self.inner().live(Instant::now())
     }
 
+    /// Streams that are not over and that somebody transcodes.
+    pub(super) fn served(&self) -> u32 {
+        let now = Instant::now();
+        let inner = self.inner();
+        let live = inner.slots.values().filter_map(|slot| slot.live(now));
+        let served = live.filter(|stream| stream.is_served()).count();
+        u32::try_from(served).unwrap_or(u32::MAX)
+    }
+
     /// All streams, those over included, by name.
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
         let inner = self.inner();

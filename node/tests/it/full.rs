@@ -69,6 +69,7 @@ async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
     };
     assert_eq!(warned("orchestrator has no room"), 1, "{log}");
     assert_eq!(warned("segment lost"), 1, "{log}");
+    assert_eq!(gateway.status()["sessions"], 0, "none has begun");
     let streams = format!("http://{}/api/streams", gateway.addr);
     assert_eq!(curl(&[&streams]), r#"{"streams":[]}"#, "nothing to play");
 
@@ -80,6 +81,7 @@ async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
     let task = transcoder.task().await.task_id;
     transcoder.deliver(task).await;
     assert_complete(push);
+    assert_eq!(gateway.status()["sessions"], 1);
     let (status, streams) = answer(&[&streams]);
     assert!(status == 200 && streams.contains("hello"), "{streams}");
 }

@@ -58,6 +58,18 @@ async fn an_idle_stream_ends_and_is_forgotten_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_streams_that_somebody_transcodes_are_counted() {
+    let streams = streams();
+    for id in ["fails", "works"] {
+        open(&streams, id);
+    }
+    publish(&streams.get("works").unwrap(), 100);
+    assert_eq!((streams.active(), streams.served()), (2, 1));
+    streams.get("works").unwrap().end(Instant::now());
+    assert_eq!((streams.active(), streams.served()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_streams_that_are_over_the_last_few_stay_longer() {
     let streams = streams();
     for id in 0..=LAST_ENDED {
