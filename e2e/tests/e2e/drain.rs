@@ -159,7 +159,11 @@ async fn an_orchestrator_that_drains_is_reached_through_its_service() -> Result<
         let deleted = Instant::now();
         // the stream goes on, so the orchestrator does too, and nobody replaces it
         let mut seq = 1;
-        while deleted.elapsed() < PROBED {
+        let mut said = String::new();
+        while deleted.elapsed() < PROBED || !said.contains("is draining") {
+            ensure!(deleted.elapsed() < REACTS, "the gateway says: {said}");
+            let object = network.api("Gateway").get("a").await?;
+            said = install::condition(&object, "Ready").to_string();
             complete(&push(&pusher, "reached", seq).await?)?;
             seq += 1;
             let health = format!("https://{address}:8935/healthz");
@@ -180,6 +184,7 @@ async fn an_orchestrator_that_drains_is_reached_through_its_service() -> Result<
             let after = deleted.elapsed().as_secs_f32();
             ensure!(asked.status.success(), "{after:.1} s on: {}", asked.status);
         }
+        ensure!(said.contains("NoUsableOrchestrator"), "{said}");
         Ok(())
     })
     .await

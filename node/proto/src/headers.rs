@@ -19,8 +19,9 @@ pub const TASK_ID: &str = "TaskId";
 /// Decoded pixels on a whole result, encoded pixels on a part of one, decimal.
 pub const PIXELS: &str = "Pixels";
 /// Ours alone: a draining orchestrator says so on its `/segment` replies, refusals
-/// included. Peers that do not know it ignore it.
-pub const DRAINING: &str = "Livepeer-Draining";
+/// included, and as metadata where it refuses `GetOrchestrator` for that. Peers that do not
+/// know it ignore it. In lower case, as gRPC has metadata.
+pub const DRAINING: &str = "livepeer-draining";
 /// Ours alone: sessions that an orchestrator has, and how many it could have at once, as
 /// metadata of its answers to `GetOrchestrator`, refusals included. By these a gateway
 /// tells one that is full from one for which nobody transcodes.

@@ -81,8 +81,8 @@ pub struct RegisteredTranscoder {
 #[serde(rename_all = "camelCase")]
 pub struct OrchestratorReport {
     pub uri: String,
-    /// It answers, and somebody transcodes for it. One whose every session is taken works
-    /// for those who have them.
+    /// It answers, somebody transcodes for it, and it does not drain. One whose every session
+    /// is taken works for those who have them.
     pub usable: bool,
     /// Why it is not usable, or takes no new session; empty when all is well.
     #[serde(default)]

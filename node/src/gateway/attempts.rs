@@ -5,8 +5,10 @@
 //!   words at a second orchestrator; then nobody is suspended.
 //! * Who is gone costs nothing but the time to notice: the next one is asked at once,
 //!   and the only one as soon as it answers again.
-//! * When every one of them says that it is full, more of the same is not worth long
-//!   waiting: a stream that ends makes room, a lost transcoder is back in a few seconds.
+//! * When every one of them says that it is full, or drains, more of the same is not worth
+//!   long waiting: a stream that ends makes room, a lost transcoder is back in a few seconds,
+//!   and one that drains without a stream is gone in two, and then its successor is waited
+//!   for. What has streams may drain for minutes, and no successor comes before its end.
 //! * Who failed at the work is suspended when the segment turns out to be good.
 
 use std::sync::Arc;
@@ -34,7 +36,7 @@ const MAX_FAILURES: usize = 3;
 const MAX_TRIES: usize = 60;
 /// Pause before orchestrators that were all tried are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause while all of them say that they are full: it doubles up to this.
+/// The longest pause while all of them say that they open no session: it doubles up to this.
 const FULL_PAUSE_LAST: Duration = Duration::from_secs(1);
 /// How long a segment waits while all of them say so. Above the 3 s in which a lost
 /// transcoder's sessions are kept for it and the half second in which a session that was
@@ -86,7 +88,7 @@ struct History {
     suspects: Vec<String>,
     /// Asked since the last pause.
     asked: Vec<String>,
-    /// Who said last that every session is taken.
+    /// Who said last that every session is taken, or that it drains.
     full: Vec<String>,
     /// Since when that is all of them, and how many pauses there were since.
     all_full: Option<(Instant, u32)>,
@@ -170,7 +172,7 @@ impl Attempts<'_> {
     fn pause(&self, history: &mut History, timeouts: Timeouts) -> Result<Duration, TranscodeError> {
         let said_so = |uri: &str| history.full.iter().any(|full| full == uri);
         // who has long been gone is not waited for
-        let is_full = |one: &Arc<Orchestrator>| one.is_full() && said_so(one.uri());
+        let is_full = |one: &Arc<Orchestrator>| one.opens_no_session() && said_so(one.uri());
         if !self
             .orchestrators
             .lately_there(timeouts.reply)
@@ -256,8 +258,11 @@ impl Attempts<'_> {
         }
         match (orchestrator.fetch_info(&self.job.capabilities).await, kept) {
             (Ok(info), _) => Ok(self.sessions.put(orchestrator, Arc::new(info), unix_now)),
-            // a full one gives no second session, and serves the first till its end
-            (Err(InfoError::Capped(_) | InfoError::Refused(_)), Some(kept)) => Ok(kept.info),
+            // who opens no second session serves the first till its end
+            (
+                Err(InfoError::Capped(_) | InfoError::Draining | InfoError::Refused(_)),
+                Some(kept),
+            ) => Ok(kept.info),
             (Err(error), _) => Err(error),
         }
     }
@@ -288,6 +293,8 @@ impl Attempts<'_> {
                 history.last_error = text;
             }
             Fault::Capped(text) => {
+                // one that was given is not known there: it was never begun, or has ended
+                self.sessions.forget(uri);
                 history.full.push(uri.to_owned());
                 history.asked.push(uri.to_owned());
                 history.last_error = text;
@@ -359,7 +366,7 @@ impl Attempts<'_> {
 /// No session, so no attempt: the segment was not even shown.
 fn judge_info(error: InfoError) -> Fault {
     match error {
-        InfoError::Capped(_) => Fault::Capped(error.to_string()),
+        InfoError::Capped(_) | InfoError::Draining => Fault::Capped(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
         InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_) => {
             Fault::Orchestrator(error.to_string())

@@ -45,7 +45,8 @@ pub(super) enum Fault {
     /// The orchestrator has no room now: elsewhere, or here a little later. A session
     /// that it knows keeps its place.
     Busy(String),
-    /// Every session there is taken: elsewhere, or here when one has ended.
+    /// It opens no session: every one is taken, or it drains. Elsewhere, or here when one has
+    /// ended.
     Capped(String),
     /// The session is not known any more: a new one, at the same place.
     Session(String),

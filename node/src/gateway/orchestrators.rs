@@ -8,6 +8,7 @@
 //! them (`session`).
 
 mod client;
+mod orchestrator;
 mod standing;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ use crate::health::Health;
 
 use client::Load;
 pub(super) use client::{InfoError, chain};
-pub(super) use standing::Orchestrator;
+pub(super) use orchestrator::Orchestrator;
 
 /// Port of an orchestrator whose address names none (go-livepeer `-orchAddr`).
 const DEFAULT_PORT: u16 = 8935;
@@ -199,8 +200,16 @@ impl Orchestrators {
         !all.is_empty() && all.iter().all(|orchestrator| orchestrator.is_deserted())
     }
 
-    /// That all of them are full, in words, with how many sessions that is.
+    /// That none of them opens a session, in words; where all are full, with how many
+    /// sessions that is.
     pub(super) fn fullness(&self) -> String {
+        let mut there = self.all();
+        there.retain(|one| one.answers());
+        if there.iter().any(|one| one.is_draining()) {
+            let all = there.iter().all(|one| one.is_draining());
+            let full = if all { "" } else { "full, or " };
+            return format!("every orchestrator is {full}draining and takes no new streams");
+        }
         let loads: Option<Vec<Load>> = self.all().iter().map(|one| one.load()).collect();
         let Some(loads) = loads else {
             return "every orchestrator is full".to_owned();

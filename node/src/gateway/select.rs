@@ -26,7 +26,7 @@ pub(super) struct Candidate {
     pub(super) score: Option<f64>,
     /// Age and duration of the oldest segment there now.
     pub(super) oldest_in_flight: Option<(Duration, Duration)>,
-    /// It has asked for its streams to go elsewhere.
+    /// It has asked for its streams to go elsewhere, or takes no new ones.
     pub(super) draining: bool,
     /// Failures for which it is avoided now; 0 when it is not.
     pub(super) penalty: u32,

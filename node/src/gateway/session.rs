@@ -318,7 +318,8 @@ impl Inner {
                     flight.duration,
                 )
             }),
-            draining: session.is_some_and(|session| session.draining),
+            draining: session
+                .map_or_else(|| orchestrator.is_draining(), |session| session.draining),
             penalty: suspension.map_or(0, |suspension| suspension.failures),
             streams: orchestrator.streams(),
             latency: orchestrator.latency(),

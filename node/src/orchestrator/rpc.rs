@@ -39,7 +39,9 @@ impl Orchestrator for Rpc {
         };
         if shared.is_closed() {
             // it could, and will not: how many it could is no news
-            return Err(capped());
+            let mut refused = capped();
+            refused.metadata_mut().insert(headers::DRAINING, 1.into());
+            return Err(refused);
         }
         if shared.sessions.count() >= shared.session_limit() {
             let mut refused = capped();

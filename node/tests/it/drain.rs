@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use livepeer_proto::headers::{DRAINING, encode};
 
+use crate::client::{answer, assert_complete};
 use crate::clips;
 use crate::node::{Node, SECRET, free};
 use crate::wire::{Gateway, SEGMENT, Transcoder};
@@ -110,6 +111,44 @@ async fn a_draining_orchestrator_without_transcoders_leaves_its_sessions() {
         () = sends_on => {}
         status = ended => assert_eq!(status.unwrap().code(), Some(0)),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_only_orchestrator_drains_is_not_ready_and_serves_the_streams_it_has() {
+    let orchestrator = Node::orchestrator("");
+    let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
+        .await
+        .unwrap();
+    let gateway = Node::gateway(&[orchestrator.addr], "");
+    gateway.wait_until_ready();
+    let mut serve = async |seq| {
+        let push = gateway.push(&clips::good(), seq);
+        let task = transcoder.task().await.task_id;
+        transcoder.deliver(task).await;
+        assert_complete(push);
+    };
+    serve(0).await;
+
+    orchestrator.signal("TERM");
+    let drains = "is draining: takes no new streams";
+    gateway.wait_for("it knows", || {
+        let report = &gateway.status()["orchestrators"][0];
+        report["usable"] == false && report["reason"] == drains
+    });
+    assert!(gateway.probe("readyz").contains(drains));
+    assert_eq!(gateway.probe("servingz"), "ok\n");
+    serve(1).await;
+
+    let url = format!("http://{}/live/new/0.ts", gateway.addr);
+    let asked = SystemTime::now();
+    let refused = answer(&["-T", clips::good().to_str().unwrap(), &url]);
+    let why = "No sessions available\n\
+               every orchestrator is draining and takes no new streams";
+    assert_eq!(refused, (503, why.to_owned()));
+    // a reply may take 8 s, and a segment is given two
+    assert!(asked.elapsed().unwrap() < Duration::from_secs(8));
+    assert_eq!(gateway.status()["sessions"], 1);
+    serve(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

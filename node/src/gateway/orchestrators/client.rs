@@ -27,6 +27,9 @@ pub(in crate::gateway) enum InfoError {
     /// It opens no session now; how many it has, if it says so.
     #[error("{}", capped(*.0))]
     Capped(Option<Load>),
+    /// It was told to stop: it opens no session any more.
+    #[error("{DRAINING}")]
+    Draining,
     #[error("refused: {0}")]
     Refused(String),
     #[error("takes no work itself")]
@@ -60,6 +63,9 @@ impl Load {
 
 /// What is said of an orchestrator for which nobody transcodes.
 pub(super) const DESERTED: &str = "has no transcoder connected";
+
+/// What is said of an orchestrator that finishes what it has.
+pub(super) const DRAINING: &str = "is draining: takes no new streams";
 
 fn capped(load: Option<Load>) -> String {
     match load {
@@ -141,7 +147,12 @@ impl Rpc {
     fn refused(&self, status: &tonic::Status) -> InfoError {
         let text = status.message();
         if text.contains(errors::ORCHESTRATOR_CAPPED) {
-            return InfoError::Capped(Load::of(status.metadata()));
+            let metadata = status.metadata();
+            return if metadata.contains_key(headers::DRAINING) {
+                InfoError::Draining
+            } else {
+                InfoError::Capped(Load::of(metadata))
+            };
         }
         // every refusal of an orchestrator has this code (`server/rpc.go`)
         let is_transport = std::error::Error::source(status).is_some();
@@ -229,6 +240,8 @@ mod tests {
             assert_eq!(refused, InfoError::Capped(Some(load)));
             assert_eq!(refused.to_string(), said);
         }
+        full.metadata_mut().insert(headers::DRAINING, 1.into());
+        assert_eq!(rpc.refused(&full), InfoError::Draining);
         let other = rpc.refused(&tonic::Status::unknown("authentication failed: x"));
         assert_eq!(other, InfoError::Refused("authentication failed: x".into()));
         let gone = rpc.refused(&tonic::Status::unavailable("connection reset"));
