@@ -368,8 +368,9 @@ fn judge_info(error: InfoError) -> Fault {
     match error {
         InfoError::Capped(_) | InfoError::Draining => Fault::Capped(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
-        InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_) => {
-            Fault::Orchestrator(error.to_string())
-        }
+        InfoError::Refused(_)
+        | InfoError::NoTranscoder
+        | InfoError::ForeignStore
+        | InfoError::Capabilities(_) => Fault::Orchestrator(error.to_string()),
     }
 }

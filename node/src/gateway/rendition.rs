@@ -54,7 +54,9 @@ pub(super) fn most_bytes(profile: &Profile, plays: Duration, source: u64) -> u64
 
 /// The address of a rendition, if it lies with the orchestrator at one of `homes`:
 /// same scheme, host and port. go-livepeer puts renditions under the service address
-/// that it also names as `transcoder`; a store of its own elsewhere is not followed.
+/// that it also names as `transcoder`. A store of its own (`-objectStore`) is not followed:
+/// any address would have to do, and be kept from what only this process reaches; who
+/// announces one is not used at all (`orchestrators::client`).
 pub(super) fn address(url: &str, homes: [&str; 2]) -> Result<Url, SubmitError> {
     let url =
         Url::parse(url).map_err(|_| SubmitError::Rendition(format!("`{url}` is no address")))?;

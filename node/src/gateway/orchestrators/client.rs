@@ -34,6 +34,10 @@ pub(in crate::gateway) enum InfoError {
     Refused(String),
     #[error("takes no work itself")]
     NoTranscoder,
+    /// It announces an object store, where its renditions would be: nothing is fetched from
+    /// there (`rendition::address`), so no segment need be tried.
+    #[error("keeps renditions in an object store, from which none is fetched")]
+    ForeignStore,
     #[error("{0}")]
     Capabilities(#[from] Mismatch),
 }
@@ -183,6 +187,10 @@ fn check(job: &net::Capabilities, info: &net::OrchestratorInfo) -> Result<(), In
     if info.transcoder.is_empty() {
         return Err(InfoError::NoTranscoder);
     }
+    // only who has one says so (go-livepeer `server/rpc.go`)
+    if !info.storage.is_empty() {
+        return Err(InfoError::ForeignStore);
+    }
     // one that names no capabilities lacks the auth token, which each job needs
     let offered = info.capabilities.clone().unwrap_or_default();
     Ok(capabilities::compatible(job, &offered)?)
@@ -221,6 +229,8 @@ mod tests {
         );
         info.capabilities = Some(message(&software(), 1, "0.9.1"));
         assert_eq!(check(&job, &info), Ok(()));
+        info.storage = vec![net::OsInfo::default()];
+        assert_eq!(check(&job, &info), Err(InfoError::ForeignStore));
     }
 
     #[tokio::test]

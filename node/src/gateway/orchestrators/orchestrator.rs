@@ -146,8 +146,12 @@ impl Orchestrator {
             }
             // about this job; the rest is the watch's
             Ok(_)
-            | Err(InfoError::Refused(_) | InfoError::NoTranscoder | InfoError::Capabilities(_)) => {
-            }
+            | Err(
+                InfoError::Refused(_)
+                | InfoError::NoTranscoder
+                | InfoError::ForeignStore
+                | InfoError::Capabilities(_),
+            ) => {}
         }
         result.map(|Offer { info, load: _ }| info)
     }
