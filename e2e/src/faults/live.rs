@@ -132,12 +132,36 @@ impl Live {
         for path in media {
             let playlist = text(&join(&base, path)).await?;
             ensure!(playlist.contains("#EXTINF"), "{path} is empty: {playlist}");
-            for tag in ["#EXT-X-DISCONTINUITY", "#EXT-X-GAP"] {
-                ensure!(!playlist.contains(tag), "{path} has a gap: {playlist}");
-            }
+            let gap = gap(&playlist, self.clip.segments.len());
+            ensure!(gap.is_none(), "{path} has a gap at {gap:?}: {playlist}");
         }
         Ok(())
     }
+}
+
+/// The entry of a media playlist before which there is a gap. Every `clip` segments the clip
+/// begins anew, and with it the clock: there, and only there, belongs a discontinuity.
+fn gap(playlist: &str, clip: usize) -> Option<&str> {
+    let (mut before, mut marked) = (None, false);
+    for line in playlist.lines() {
+        if line == "#EXT-X-DISCONTINUITY" {
+            marked = true;
+        } else if line.starts_with("#EXT-X-GAP") {
+            return Some(line);
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let file = line.rsplit('/').next().unwrap_or(line);
+            // of a stream that began anew the name is no number
+            let Some(seq) = file.split('.').next().and_then(|seq| seq.parse().ok()) else {
+                return Some(line);
+            };
+            let anew = seq > 0 && seq % clip == 0;
+            if marked != anew || before.is_some_and(|before: usize| before + 1 != seq) {
+                return Some(line);
+            }
+            (before, marked) = (Some(seq), false);
+        }
+    }
+    None
 }
 
 /// Name of a stream.
@@ -184,7 +208,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::join;
+    use super::{gap, join};
+
+    #[test]
+    fn a_clip_that_begins_anew_is_no_gap_and_everything_else_is() {
+        let head = "#EXTM3U\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n";
+        let list = |names: &[&str]| {
+            let entry = |name: &&str| match name.strip_prefix('!') {
+                Some(name) => format!("#EXT-X-DISCONTINUITY\n#EXTINF:2.000,\n/s/{name}.ts\n"),
+                None => format!("#EXTINF:2.000,\n/s/{name}.ts\n"),
+            };
+            head.to_owned() + &names.iter().map(entry).collect::<String>()
+        };
+        let found = |names: &[&str]| gap(&list(names), 3).map(str::to_owned);
+        assert_eq!(found(&["0", "1", "2", "!3", "4"]), None);
+        assert_eq!(found(&["!6", "7"]), None);
+        for (bad, at) in [
+            (["1", "3", "4"], "/s/3.ts"),
+            (["1", "!2", "!3"], "/s/2.ts"),
+            (["1", "2", "3"], "/s/3.ts"),
+            (["1", "2", "!1-0"], "/s/1-0.ts"),
+        ] {
+            assert_eq!(found(&bad).as_deref(), Some(at), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_path_of_a_playlist_is_found_from_the_playlist() {

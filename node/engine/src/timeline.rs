@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use livepeer_ffmpeg::Rational;
-use livepeer_media::Clip;
+use livepeer_media::{Clip, Shown};
 
 use crate::plan::Keyframes;
 
@@ -126,6 +126,36 @@ impl Window {
     }
 }
 
+/// When the pictures of a segment are shown, from their times in any order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    ends: Option<(i64, i64)>,
+    pictures: i64,
+}
+
+impl Span {
+    pub(crate) fn add(&mut self, pts: Option<i64>) {
+        let Some(pts) = pts else { return };
+        let (first, last) = self.ends.unwrap_or((pts, pts));
+        self.ends = Some((first.min(pts), last.max(pts)));
+        self.pictures += 1;
+    }
+
+    /// From the first to where the next would be, at the usual distance; of one picture alone
+    /// nobody knows how long it is shown.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        let (from, last) = self.ends?;
+        if self.pictures < 2 {
+            return None;
+        }
+        let usual = last.saturating_sub(from) / (self.pictures - 1);
+        Some(Shown {
+            from,
+            until: last.saturating_add(usual),
+        })
+    }
+}
+
 /// Ticks of a time base in a span of time.
 pub(crate) fn ticks(span: Duration, time_base: Rational) -> i64 {
     if !time_base.is_positive() {
@@ -179,6 +209,19 @@ mod tests {
             due(second, &[5, 90_004, 90_005, 90_006]),
             [true, false, true, false]
         );
+    }
+
+    #[test]
+    fn pictures_are_shown_until_the_next_would_be() {
+        let shown = |times: &[Option<i64>]| {
+            let mut span = Span::default();
+            times.iter().for_each(|&pts| span.add(pts));
+            span.shown().map(|shown| (shown.from, shown.until))
+        };
+        let reordered = [Some(3600), Some(14_400), Some(7200), None, Some(10_800)];
+        assert_eq!(shown(&reordered), Some((3600, 18_000)));
+        assert_eq!(shown(&[Some(1), None]), None);
+        assert!(shown(&[Some(i64::MIN), Some(i64::MAX)]).is_some());
     }
 
     #[test]

@@ -60,6 +60,19 @@ pub struct Probe {
     pub duration: Duration,
     /// Whether a video keyframe is in the segment.
     pub keyframe: bool,
+    /// When its pictures are shown. Only of MPEG-TS: an MP4 file has a clock of its own, which
+    /// says nothing about the file before.
+    pub shown: Option<Shown>,
+}
+
+/// A span of a stream's clock, in ticks of 90 kHz. The clock wraps at 33 bits; a demuxer may
+/// have counted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// When the first picture is.
+    pub from: i64,
+    /// When the next one would be after the last.
+    pub until: i64,
 }
 
 impl Probe {

@@ -23,6 +23,6 @@ pub mod size;
 pub use config::{Device, DeviceStatus, EngineConfig};
 pub use engine::{Engine, EngineError};
 pub use error::JobError;
-pub use job::{AudioInfo, Clip, Probe, Rendition, TranscodeJob, Transcoded, VideoInfo};
+pub use job::{AudioInfo, Clip, Probe, Rendition, Shown, TranscodeJob, Transcoded, VideoInfo};
 pub use profile::{Codec, Format, Gop, H264Profile, Profile};
 pub use size::rendition_size;

@@ -123,6 +123,7 @@ mod tests {
             }),
             duration: Duration::from_secs(2),
             keyframe: true,
+            shown: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use livepeer_media::Probe;
+use livepeer_media::{Probe, Shown};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,7 @@ pub(super) async fn process(
         hash: pushed.hash,
         changed,
         duration: playlist_duration(&pushed),
+        shown: shown(&pushed),
         files: std::iter::once(&pushed.data)
             .chain(renditions)
             .cloned()
@@ -123,6 +124,14 @@ fn playlist_duration(pushed: &Pushed) -> Duration {
     measured
         .filter(|duration| *duration > Duration::ZERO)
         .unwrap_or(Duration::from_millis(pushed.duration_ms.into()))
+}
+
+/// Of a slice nothing is known: its renditions have a clock of their own, each from zero.
+fn shown(pushed: &Pushed) -> Option<Shown> {
+    match pushed.slice {
+        None => pushed.probe.as_ref()?.shown,
+        Some(_) => None,
+    }
 }
 
 fn account(

@@ -7,6 +7,7 @@ use livepeer_ffmpeg::{Error, Input, Media, Packet};
 use livepeer_media::{AudioInfo, JobError, Probe, VideoInfo};
 
 use super::{Control, fault};
+use crate::timeline::Span;
 
 /// Reads a segment's headers and counts its packets.
 pub(crate) fn probe(mut file: File, control: &Control) -> Result<Probe, JobError> {
@@ -19,6 +20,7 @@ pub(crate) fn probe(mut file: File, control: &Control) -> Result<Probe, JobError
     let video = input.best(Media::Video);
     let audio = input.best(Media::Audio);
     let (mut pictures, mut sounds, mut keyframe) = (0, 0, false);
+    let mut span = Span::default();
     let mut packet = Packet::new().map_err(fault)?;
     // Damage ends the count; what was read before it stands.
     while let Ok(true) = input.read(&mut packet) {
@@ -29,6 +31,7 @@ pub(crate) fn probe(mut file: File, control: &Control) -> Result<Probe, JobError
         {
             pictures += 1;
             keyframe |= packet.is_key();
+            span.add(packet.pts());
         } else if audio
             .as_ref()
             .is_some_and(|audio| audio.index == packet.stream())
@@ -36,8 +39,12 @@ pub(crate) fn probe(mut file: File, control: &Control) -> Result<Probe, JobError
             sounds += 1;
         }
     }
+    let format = input.format_name();
+    // its clock has ticks of 90 kHz
+    let shown = span.shown().filter(|_| format == "mpegts");
     Ok(Probe {
-        format: input.format_name(),
+        format,
+        shown,
         duration: input.duration(),
         keyframe,
         video: video.map(|video| VideoInfo {

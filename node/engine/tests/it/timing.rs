@@ -1,7 +1,8 @@
 //! Timestamps across segments, as a player sees renditions joined.
 
 use crate::{clips, engine, job, media, small};
-use livepeer_media::Profile;
+use bytes::Bytes;
+use livepeer_media::{Engine, Profile, Shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn joined_renditions_have_the_sources_times() {
@@ -27,6 +28,27 @@ async fn joined_renditions_have_the_sources_times() {
         assert!((got - expected).abs() <= 1, "{got} {expected}");
     }
     engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_tells_where_a_segment_begins_and_ends_on_the_streams_clock() {
+    let engine = engine().await;
+    let mut end = None;
+    for segment in clips::segments() {
+        let shown = probed(&engine, &segment).await.unwrap();
+        let times = media::picture_times(&segment);
+        assert_eq!(shown.from, times[0]);
+        assert_eq!(shown.until, times[times.len() - 1] + 3600);
+        assert!(end.is_none_or(|end| end == shown.from), "{end:?} {shown:?}");
+        end = Some(shown.until);
+    }
+    assert_eq!(probed(&engine, &clips::mp4()).await, None);
+    engine.stop().await;
+}
+
+async fn probed(engine: &Engine, segment: &[u8]) -> Option<Shown> {
+    let source = Bytes::copy_from_slice(segment);
+    engine.probe(source, "stream").await.unwrap().shown
 }
 
 #[tokio::test(flavor = "multi_thread")]

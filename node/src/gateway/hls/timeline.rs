@@ -3,7 +3,7 @@
 //! Pushes overlap and finish in any order; a playlist may only grow at its end. So a
 //! finished segment waits for those before it: until they are through, have failed,
 //! or have not come within [`HOLD_BACK`]. What is missing then is marked by a
-//! discontinuity. A sequence number that goes far back, or comes again with other
+//! discontinuity, as is a clock that does not go on. A sequence number that goes far back, or comes again with other
 //! bytes, is a stream that started over: it continues behind a discontinuity.
 //!
 //! All renditions of a segment are published at once, so their playlists are always
@@ -15,6 +15,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use livepeer_media::Shown;
+
+use super::clock;
 use super::playlist::{Entry, Window};
 
 /// Segments listed in a media playlist, as go-livepeer does.
@@ -55,6 +58,8 @@ pub(in crate::gateway) struct Segment {
     /// be told (RFC 8216 §4.3.2.3).
     pub(in crate::gateway) changed: bool,
     pub(in crate::gateway) duration: Duration,
+    /// Its place on the stream's clock, where it is known.
+    pub(in crate::gateway) shown: Option<Shown>,
     pub(in crate::gateway) files: Vec<Bytes>,
 }
 
@@ -93,6 +98,8 @@ pub(in crate::gateway) struct Timeline {
     run: u32,
     /// What would follow the last published segment without a gap.
     next: Option<Key>,
+    /// When that segment is shown.
+    shown: Option<Shown>,
     next_number: u64,
     discontinuities: u64,
     target_seconds: u64,
@@ -192,7 +199,13 @@ impl Timeline {
     }
 
     fn publish(&mut self, key: Key, segment: Segment) {
-        let discontinuity = self.next.is_some_and(|next| next != key || segment.changed);
+        let jumps = self
+            .shown
+            .zip(segment.shown)
+            .is_some_and(|(before, now)| !clock::goes_on(before, now));
+        let follows = |next| next == key && !segment.changed && !jumps;
+        let discontinuity = self.next.is_some_and(|next| !follows(next));
+        self.shown = segment.shown;
         self.note_sizes(&segment);
         self.published.push_back(Published {
             key,

@@ -36,6 +36,7 @@ fn publish(stream: &Stream, bytes: usize) {
         hash: [0; 32],
         changed: false,
         duration: Duration::from_secs(2),
+        shown: None,
         files: vec![bytes::Bytes::from(vec![0; bytes])],
     };
     stream.finish(key, Some(segment), u64::MAX, now);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use livepeer_media::Shown;
 use tokio::time::Instant;
 
 use super::{FAILED, HOLD_BACK, Segment, Timeline};
@@ -10,6 +11,7 @@ fn segment(tag: u8) -> Segment {
         hash: [tag; 32],
         changed: false,
         duration: Duration::from_secs(2),
+        shown: None,
         files: vec![Bytes::from(vec![tag; 1000])],
     }
 }
@@ -171,6 +173,24 @@ fn failed_segments_are_remembered_up_to_a_bound() {
         timeline.finish(key, None, Instant::now());
     }
     assert_eq!(timeline.failed.len(), FAILED);
+}
+
+#[test]
+fn a_clock_that_begins_anew_under_numbers_that_go_on_is_a_discontinuity() {
+    let mut timeline = Timeline::default();
+    let clock = [Some(0), Some(2), Some(4), Some(0), Some(2), None, Some(0)];
+    for (seq, from) in (0..).zip(clock) {
+        let key = timeline.begin(seq, &[0; 32]);
+        let segment = Segment {
+            shown: from.map(|seconds: i64| Shown {
+                from: seconds * 90_000,
+                until: (seconds + 2) * 90_000,
+            }),
+            ..segment(0)
+        };
+        timeline.finish(key, Some(segment), Instant::now());
+    }
+    assert_eq!(names(&timeline), ["1", "2", "!3", "4", "5", "6"]);
 }
 
 #[test]
