@@ -70,11 +70,12 @@ pub struct Facts {
     pub pool: Option<PoolFacts>,
 }
 
-/// What `/scale` reads, and how many transcoders are registered.
+/// What `/scale` reads, how many transcoders are registered, and whom they work for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolFacts {
     pub replicas: u32,
     pub registered: u32,
+    pub orchestrators: Vec<String>,
     pub selector: String,
 }
 
@@ -121,12 +122,16 @@ impl Facts {
         if let Some(PoolFacts {
             replicas,
             registered,
+            orchestrators,
             selector,
         }) = pool
         {
             status["replicas"] = replicas.into();
             status["registered"] = registered.into();
             status["selector"] = selector.into();
+            if !orchestrators.is_empty() {
+                status["orchestrators"] = orchestrators.into();
+            }
         }
         status
     }

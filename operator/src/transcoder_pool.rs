@@ -45,6 +45,7 @@ impl Kind for TranscoderPool {
             pool: Some(PoolFacts {
                 replicas: status.replicas,
                 registered: status.registered,
+                orchestrators: status.orchestrators,
                 selector: observe::selector(Self::COMPONENT, &self.name_any()),
             }),
             ..Facts::stored(&status.node)

@@ -25,12 +25,12 @@ async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Resu
 
         // somebody else's transcoders that got hold of the credential
         let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
-        let stolen = json!({"metadata": {"name": "stolen"}, "data": credential(&secrets).await?});
+        let stolen = json!({"metadata": {"name": "stolen"}, "data": credentials(&secrets).await?});
         secrets
             .create(&PostParams::default(), &serde_json::from_value(stolen)?)
             .await?;
         let external = json!({"address": format!("https://a-orchestrator.{}.svc:8935", network.namespace),
-            "credentialSecretRef": {"name": "stolen", "key": "credential"}});
+            "credentialSecretRef": {"name": "stolen", "key": "a"}});
         let thief = json!({"orchestrator": {"external": external}});
         network.apply("TranscoderPool", "thief", thief).await?;
         orchestrator.registered("a", 2, STARTS).await?;
@@ -46,7 +46,7 @@ async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Resu
         println!("raised epoch: refused after {:.1} s", raised.elapsed().as_secs_f32());
 
         let copied = Instant::now();
-        let data = json!({"data": credential(&secrets).await?});
+        let data = json!({"data": credentials(&secrets).await?});
         secrets
             .patch("stolen", &PatchParams::default(), &Patch::Merge(data))
             .await?;
@@ -63,7 +63,8 @@ async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Resu
     .await
 }
 
-async fn credential(secrets: &Api<Secret>) -> Result<Value> {
+/// The pool's, by orchestrator.
+async fn credentials(secrets: &Api<Secret>) -> Result<Value> {
     let secret = secrets.get("a-pool-credentials").await?;
     let data = secret.data.context("a Secret without data")?;
     Ok(serde_json::to_value(data)?)

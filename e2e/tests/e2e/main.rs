@@ -8,6 +8,7 @@ mod drain;
 mod fields;
 mod lifecycle;
 mod network_policy;
+mod pool_moves;
 mod problems;
 mod quiet;
 mod reconcile;

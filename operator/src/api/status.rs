@@ -47,6 +47,15 @@ pub struct PoolStatus {
     /// Transcoders that are registered with the orchestrator.
     #[serde(default)]
     pub registered: u32,
+    /// Orchestrators of the namespace that its pods work for: while its pods are being
+    /// replaced after a change of the reference, also the one that it had before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(max = 253)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub orchestrators: Vec<String>,
     /// Selector of the pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -1,5 +1,7 @@
 //! `TranscoderPool`: transcoders of one kind for one orchestrator.
 
+use std::collections::BTreeSet;
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -100,5 +102,15 @@ impl TranscoderPool {
     pub fn orchestrator_name(&self) -> Option<&str> {
         let reference = self.spec.orchestrator.reference.as_ref()?;
         Some(&reference.name)
+    }
+
+    /// The Orchestrators of this namespace that take its credential: the one of its spec,
+    /// and those that its pods, which may be older, were last seen to work for.
+    #[must_use]
+    pub fn orchestrators(&self) -> BTreeSet<&str> {
+        let seen = self.status.iter().flat_map(|status| &status.orchestrators);
+        seen.map(String::as_str)
+            .chain(self.orchestrator_name())
+            .collect()
     }
 }

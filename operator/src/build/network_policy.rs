@@ -34,14 +34,17 @@ impl Maker<'_> {
         self.add(ChildKind::NetworkPolicy, Part::Main, spec);
     }
 
-    /// Nothing but probes and scrapes in; nothing but DNS and its orchestrator out.
-    pub fn add_pool_policy(&mut self, probe: u16, to: &Destination, surroundings: &Surroundings) {
+    /// Nothing but probes and scrapes in; nothing but DNS and its orchestrators out.
+    pub fn add_pool_policy(&mut self, probe: u16, to: &[Destination], surroundings: &Surroundings) {
         let dns = json!({"ports": [{"protocol": "UDP", "port": 53}, tcp(53)]});
+        let egress: Vec<_> = std::iter::once(dns)
+            .chain(to.iter().map(egress_rule))
+            .collect();
         let spec = json!({"spec": {
             "podSelector": {"matchLabels": self.component.selector(self.owner_name)},
             "policyTypes": ["Egress", "Ingress"],
             "ingress": [probe_rule(probe, surroundings)],
-            "egress": [dns, egress_rule(to)],
+            "egress": egress,
         }});
         self.add(ChildKind::NetworkPolicy, Part::Main, spec);
     }

@@ -24,7 +24,7 @@ const KEY_BYTES: usize = 32;
 pub struct Fetched {
     /// The key that credentials are derived from; new when there was none.
     pub key: Vec<u8>,
-    /// Pools of this namespace that refer to this orchestrator, by name.
+    /// Pools of this namespace whose pods work for this orchestrator, or shall, by name.
     pub pools: Vec<PoolIdentity>,
     /// Its Service, where the public address comes from it.
     pub service: Option<Service>,
@@ -77,7 +77,8 @@ pub async fn key(
     Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
 }
 
-/// Those that refer to it now, and those that left a moment ago under another name.
+/// Those that refer to it, those whose older pods still work for it, and those that left a
+/// moment ago under another name.
 fn pools(
     context: &Context,
     namespace: &str,
@@ -92,7 +93,7 @@ fn pools(
         .filter_map(|pool| pool.0.as_ref().ok())
         .filter(|pool| pool.namespace().as_deref() == Some(namespace))
         .filter(|pool| pool.metadata.deletion_timestamp.is_none())
-        .filter(|pool| pool.orchestrator_name() == Some(name))
+        .filter(|pool| pool.orchestrators().contains(name))
         .filter_map(PoolIdentity::of)
         .collect();
     for (left, _) in departed {

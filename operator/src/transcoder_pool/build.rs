@@ -1,5 +1,7 @@
 //! The children of a pool. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::ByteString;
 use livepeer_settings::Role;
 use serde_json::{Value, json};
@@ -8,10 +10,12 @@ use super::fetch::{Credential, Fetched};
 use super::validate::{CREDENTIAL_FILE, Valid};
 use crate::apply::Owner;
 use crate::apply::child::ChildKind;
+use crate::build::network_policy::Destination;
 use crate::build::pod::{Mount, NodePod};
 use crate::build::resources::ENGINE;
 use crate::build::{Built, Maker, Surroundings, settings};
 use crate::names::{Component, Part};
+use crate::orchestrator::PORT;
 
 /// Revisions that `kubectl rollout undo` could want; the operator undoes the undoing.
 const REVISION_HISTORY: u32 = 3;
@@ -31,22 +35,34 @@ pub fn build(
     let mut maker = Maker::new(Component::Pool, &owner.reference.name, owner);
     let text = settings::render(settings);
     maker.add_settings(&text);
-    let (volume, mounted) = match &fetched.credential {
-        Credential::Derived(secret) => {
-            let data = json!({CREDENTIAL_FILE: ByteString(secret.clone().into_bytes())});
-            maker.add(
-                ChildKind::Secret,
-                Part::Credentials,
-                json!({"type": "Opaque", "data": data}),
-            );
-            (json!({"secretName": maker.name(Part::Credentials)}), secret)
+    let Fetched { credential, left } = fetched;
+    let mut ours = left.clone();
+    let (volume, theirs) = match credential {
+        Credential::Derived {
+            orchestrator,
+            secret,
+        } => {
+            ours.insert(orchestrator.clone(), secret.clone());
+            (json!({"secretName": maker.name(Part::Credentials)}), None)
         }
         Credential::External { secret, hash } => {
             let items = json!([{"key": secret.key, "path": CREDENTIAL_FILE}]);
-            (json!({"secretName": secret.name, "items": items}), hash)
+            let volume = json!({"secretName": secret.name, "items": items});
+            (volume, Some(hash))
         }
     };
-    maker.add_pool_policy(Role::Transcoder.probe_port(), destination, surroundings);
+    let mounted = json!([text, ours, theirs]);
+    if !ours.is_empty() {
+        add_credentials(&mut maker, ours);
+    }
+    let destinations: Vec<_> = std::iter::once(destination.clone())
+        .chain(left.keys().map(|name| Destination::Orchestrator {
+            name: name.clone(),
+            port: PORT,
+        }))
+        .collect();
+    let probe = Role::Transcoder.probe_port();
+    maker.add_pool_policy(probe, &destinations, surroundings);
     maker.add_disruption_budget();
     let (template, template_hash) = maker.pod_template(
         &NodePod {
@@ -68,7 +84,17 @@ pub fn build(
     );
     let set = deployment(&maker, spec.replicas, template, spec.gpu.is_some());
     maker.add(ChildKind::Deployment, Part::Main, set);
-    maker.finish(template_hash, &json!([text, mounted]))
+    maker.finish(template_hash, &mounted)
+}
+
+/// One entry an orchestrator: the file's name says for whom it is.
+fn add_credentials(maker: &mut Maker<'_>, secrets: BTreeMap<String, String>) {
+    let data: BTreeMap<_, _> = secrets
+        .into_iter()
+        .map(|(orchestrator, secret)| (orchestrator, ByteString(secret.into_bytes())))
+        .collect();
+    let secret = json!({"type": "Opaque", "data": data});
+    maker.add(ChildKind::Secret, Part::Credentials, secret);
 }
 
 /// A pool on CPUs replaces a pod after its successor is ready; one on GPUs first frees

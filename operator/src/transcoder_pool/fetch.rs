@@ -1,4 +1,7 @@
-//! What a pool depends on: its orchestrator, and the credential for it.
+//! What a pool depends on: its orchestrator, and the credential for it. While its pods are
+//! being replaced after a change of the reference, also the orchestrators that it leaves.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
@@ -19,7 +22,10 @@ use crate::reason::Reason;
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Derived from the Orchestrator's key; the operator makes the Secret.
-    Derived(String),
+    Derived {
+        orchestrator: String,
+        secret: String,
+    },
     /// In somebody's Secret; `hash` is of its value.
     External { secret: SecretKeyRef, hash: String },
 }
@@ -27,6 +33,8 @@ pub enum Credential {
 /// Reads the credential. Not `Debug`: it holds a secret.
 pub struct Fetched {
     pub credential: Credential,
+    /// Credentials of pods that are older than the reference, by their Orchestrator.
+    pub left: BTreeMap<String, String>,
 }
 
 pub async fn fetch(
@@ -35,7 +43,10 @@ pub async fn fetch(
     pool: &TranscoderPool,
 ) -> Result<Fetched, ReconcileError> {
     let credential = match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
-        (Some(name), _) => Credential::Derived(derived(context, owner, pool, name).await?),
+        (Some(name), _) => Credential::Derived {
+            orchestrator: name.to_owned(),
+            secret: derived(context, owner, pool, name).await?,
+        },
         (None, Some(external)) => {
             let secret = external.credential_secret_ref.clone();
             let value = secret_value(context, &owner.namespace, &secret).await?;
@@ -47,7 +58,19 @@ pub async fn fetch(
             return Err(ReconcileError::told(Reason::InvalidSpec, message));
         }
     };
-    Ok(Fetched { credential })
+    let mut left = BTreeMap::new();
+    for name in pool.orchestrators() {
+        if pool.orchestrator_name() == Some(name) {
+            continue;
+        }
+        match derived(context, owner, pool, name).await {
+            Ok(secret) => drop(left.insert(name.to_owned(), secret)),
+            // it is gone itself: its pods have nobody to work for
+            Err(ReconcileError::Told { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Fetched { credential, left })
 }
 
 async fn derived(
@@ -65,10 +88,15 @@ async fn derived(
         .is_some_and(|orchestrator| orchestrator.meta().deletion_timestamp.is_none());
     if !there {
         let namespace = &owner.namespace;
-        return Err(ReconcileError::told(
-            Reason::OrchestratorNotFound,
-            format!("Orchestrator {orchestrator} does not exist in namespace {namespace}"),
-        ));
+        let mut message =
+            format!("Orchestrator {orchestrator} does not exist in namespace {namespace}");
+        let others = pool.orchestrators().into_iter();
+        let others: Vec<_> = others.filter(|name| *name != orchestrator).collect();
+        if !others.is_empty() {
+            let others = others.join(", ");
+            message = format!("{message}; pods that run go on working for {others}");
+        }
+        return Err(ReconcileError::told(Reason::OrchestratorNotFound, message));
     }
     let read = found.as_ref().and_then(|found| found.0.as_ref().ok());
     if read.is_some_and(|read| read.spec.transcoding == Transcoding::Embedded) {

@@ -90,10 +90,23 @@ pub fn status(pool: &TranscoderPool, owner: &Owner, observed: &Observed) -> (Ver
         pool: Some(PoolFacts {
             replicas: rollout::running(pods),
             registered: registered.unwrap_or(0),
+            orchestrators: orchestrators(pool, pods),
             selector: observe::selector(Component::Pool, &owner.reference.name),
         }),
     };
     (verdicts, facts)
+}
+
+/// The Orchestrators that its pods work for. Older pods may work for any that was there
+/// before: those stay until the last of these pods has ended.
+fn orchestrators(pool: &TranscoderPool, pods: &[PodReport]) -> Vec<String> {
+    let all = pods.iter().all(|pod| pod.current);
+    let names = if all {
+        pool.orchestrator_name().into_iter().collect()
+    } else {
+        pool.orchestrators()
+    };
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// All pods are ready: does the other side see them?
@@ -166,6 +179,24 @@ mod tests {
         };
         let (verdicts, _) = status(&pool, &owner("TranscoderPool", "fast"), &none);
         assert_eq!(verdicts.ready.truth, Truth::True);
+    }
+
+    #[test]
+    fn the_orchestrator_of_before_is_its_own_until_its_last_older_pod_has_ended() {
+        let mut pool = pool(json!({"orchestrator": {"ref": {"name": "new"}}, "replicas": 2}));
+        pool.status = serde_json::from_value(json!({"orchestrators": ["old"]})).unwrap();
+        let of = |pods| {
+            let observed = Observed {
+                pods,
+                registered: None,
+            };
+            let (_, facts) = status(&pool, &owner("TranscoderPool", "fast"), &observed);
+            facts.pool.unwrap().orchestrators
+        };
+        let mut ending = pod("a", false, true);
+        ending.terminating = true;
+        assert_eq!(of(vec![ending, pod("b", true, true)]), ["new", "old"]);
+        assert_eq!(of(vec![pod("b", true, true)]), ["new"]);
     }
 
     #[test]

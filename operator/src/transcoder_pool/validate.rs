@@ -19,23 +19,26 @@ pub struct Valid<'a> {
     pub destination: Destination,
 }
 
-/// File of the credential in the pod, under [`settings::CREDENTIALS_FOLDER`].
+/// File of a credential for an orchestrator elsewhere, under [`settings::CREDENTIALS_FOLDER`].
+/// One for an Orchestrator is called like it: pods that work for another one keep theirs.
 pub const CREDENTIAL_FILE: &str = "credential";
 
 pub fn validate<'a>(pool: &'a TranscoderPool, owner: &Owner) -> Result<Valid<'a>, ReconcileError> {
     let spec = &pool.spec;
-    let (address, destination) = match (pool.orchestrator_name(), &spec.orchestrator.external) {
+    let (address, destination, file) = match (pool.orchestrator_name(), &spec.orchestrator.external)
+    {
         (Some(name), None) => {
             let inside = service::inside(Component::Orchestrator, name, &owner.namespace, PORT);
-            let name = name.to_owned();
-            (
-                https(&inside)?,
-                Destination::Orchestrator { name, port: PORT },
-            )
+            let destination = Destination::Orchestrator {
+                name: name.to_owned(),
+                port: PORT,
+            };
+            (https(&inside)?, destination, name)
         }
         (None, Some(external)) => {
             let address = url("orchestrator.external.address", &external.address)?;
-            (address.clone(), Destination::External(address))
+            let destination = Destination::External(address.clone());
+            (address, destination, CREDENTIAL_FILE)
         }
         (Some(_), Some(_)) | (None, None) => {
             return Err(invalid(
@@ -56,7 +59,7 @@ pub fn validate<'a>(pool: &'a TranscoderPool, owner: &Owner) -> Result<Valid<'a>
     );
     settings.transcoder.orchestrator = address;
     settings.transcoder.credential_file =
-        Some(format!("{}/{CREDENTIAL_FILE}", settings::CREDENTIALS_FOLDER).into());
+        Some(format!("{}/{file}", settings::CREDENTIALS_FOLDER).into());
     settings.transcoder.max_sessions = spec.max_sessions;
     check(&settings)?;
     Ok(Valid {

@@ -169,12 +169,12 @@ fn referrers(stores: &Stores, namespace: &str, secret: &str) -> Vec<(Component, 
 /// A pool that waits for its orchestrator's key, or has a credential made from an older
 /// one, is not to wait for its next look.
 fn reads(pool: &TranscoderPool, secret: &str) -> bool {
-    let key_of = |orchestrator: &str| Component::Orchestrator.child(orchestrator, Part::Key);
-    match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
-        (Some(orchestrator), _) => key_of(orchestrator) == secret,
-        (None, Some(external)) => external.credential_secret_ref.name == secret,
-        (None, None) => false,
-    }
+    let external = pool.spec.orchestrator.external.as_ref();
+    external.is_some_and(|external| external.credential_secret_ref.name == secret)
+        || pool
+            .orchestrators()
+            .into_iter()
+            .any(|name| Component::Orchestrator.child(name, Part::Key) == secret)
 }
 
 #[cfg(test)]

@@ -27,14 +27,14 @@ pub trait Dependents: Kind {
     /// What of the object others depend on; nothing else about it makes them due.
     fn face(&self) -> String;
 
-    /// The orchestrator that a pool leaves when its face changes, and who it is there.
+    /// The orchestrators that a pool leaves when its face changes, and who it is there.
     fn parting(
         _name: &str,
         _uid: &str,
         _before: &str,
         _after: Option<&str>,
-    ) -> Option<(String, PoolIdentity)> {
-        None
+    ) -> Vec<(String, PoolIdentity)> {
+        Vec::new()
     }
 
     /// The names, in the same namespace, of those that depend on the object with this face.
@@ -63,7 +63,7 @@ impl Dependents for Orchestrator {
         for pool in stores.pools.state() {
             if let Ok(pool) = &pool.0
                 && pool.namespace().as_deref() == Some(namespace)
-                && pool.orchestrator_name() == Some(name)
+                && pool.orchestrators().contains(name)
             {
                 found.push((Component::Pool, pool.name_any()));
             }
@@ -85,15 +85,14 @@ impl Dependents for Orchestrator {
     }
 }
 
-/// A pool matters to its orchestrator, which has its credential.
+/// A pool matters to its orchestrators, which have its credential. Its face is their names
+/// and the epoch, `a,b/1`.
 impl Dependents for TranscoderPool {
     fn face(&self) -> String {
         let epoch = self.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
-        format!(
-            "{}/{}",
-            self.orchestrator_name().unwrap_or(""),
-            epoch.map_or("", String::as_str)
-        )
+        let orchestrators: Vec<_> = self.orchestrators().into_iter().collect();
+        let orchestrators = orchestrators.join(",");
+        format!("{orchestrators}/{}", epoch.map_or("", String::as_str))
     }
 
     fn parting(
@@ -101,28 +100,31 @@ impl Dependents for TranscoderPool {
         uid: &str,
         before: &str,
         after: Option<&str>,
-    ) -> Option<(String, PoolIdentity)> {
-        let (orchestrator, epoch) = before.split_once('/')?;
-        let stays = after.is_some_and(|after| after.split('/').next() == Some(orchestrator));
-        if orchestrator.is_empty() || stays {
-            return None;
-        }
+    ) -> Vec<(String, PoolIdentity)> {
+        let epoch = before.split_once('/').map_or("", |(_, epoch)| epoch);
         let pool = PoolIdentity {
             name: name.to_owned(),
             uid: uid.to_owned(),
             epoch: if epoch.is_empty() { "0" } else { epoch }.to_owned(),
         };
-        Some((orchestrator.to_owned(), pool))
+        let stays = |left: &str| after.is_some_and(|after| faced(after).any(|name| name == left));
+        faced(before)
+            .filter(|left| !stays(left))
+            .map(|left| (left.to_owned(), pool.clone()))
+            .collect()
     }
 
     fn dependents(_: &str, face: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
-        let orchestrator = face.split('/').next().unwrap_or("");
-        if orchestrator.is_empty() {
-            Vec::new()
-        } else {
-            vec![(Component::Orchestrator, orchestrator.to_owned())]
-        }
+        faced(face)
+            .map(|name| (Component::Orchestrator, name.to_owned()))
+            .collect()
     }
+}
+
+/// The orchestrators in a pool's face.
+fn faced(face: &str) -> impl Iterator<Item = &str> {
+    let names = face.split('/').next().unwrap_or("");
+    names.split(',').filter(|name| !name.is_empty())
 }
 
 /// Nobody depends on a gateway.
@@ -202,7 +204,7 @@ pub async fn watch_kind<K>(
         }
         if let Some((uid, before)) = &old {
             let after = face.as_ref().map(|(_, face)| face.as_str());
-            if let Some((orchestrator, pool)) = K::parting(&name, uid, before, after) {
+            for (orchestrator, pool) in K::parting(&name, uid, before, after) {
                 let now = Instant::now();
                 memory.departed.add(&namespace, &orchestrator, pool, now);
             }
@@ -235,17 +237,38 @@ mod tests {
     use super::{Dependents, Memory};
     use crate::api::TranscoderPool;
     use crate::names::Component;
+    use crate::transcoder_pool::build::tests::pool;
+    use serde_json::json;
     use std::sync::Arc;
 
+    /// The orchestrators that a pool leaves.
+    fn left(before: &str, after: Option<&str>) -> Vec<String> {
+        let parting = TranscoderPool::parting("a", "u", before, after);
+        assert!(parting.iter().all(|(_, pool)| pool.epoch == "0"));
+        parting.into_iter().map(|(name, _)| name).collect()
+    }
+
     #[test]
-    fn a_pool_leaves_its_orchestrator_when_it_is_deleted_or_moved_and_not_with_a_new_epoch() {
-        let left = |after| TranscoderPool::parting("a", "u", "o/", after);
+    fn a_pool_leaves_its_orchestrator_when_it_is_deleted_or_has_moved_and_not_with_a_new_epoch() {
         for after in [None, Some("p/"), Some("/")] {
-            let (orchestrator, pool) = left(after).unwrap();
-            assert_eq!((orchestrator.as_str(), pool.epoch.as_str()), ("o", "0"));
+            assert_eq!(left("o/", after), ["o"]);
         }
-        assert_eq!(left(Some("o/1")), None);
-        assert_eq!(TranscoderPool::parting("a", "u", "/", None), None);
+        assert_eq!(left("o/", Some("o/1")), [""; 0]);
+        assert_eq!(left("/", None), [""; 0]);
+    }
+
+    #[test]
+    fn a_pool_that_moves_leaves_when_its_pods_have_moved_and_a_deleted_one_leaves_both() {
+        let face = |seen| {
+            let mut pool = pool(json!({"orchestrator": {"ref": {"name": "p"}}}));
+            pool.status = serde_json::from_value(json!({ "orchestrators": seen })).unwrap();
+            pool.face()
+        };
+        let before = pool(json!({"orchestrator": {"ref": {"name": "o"}}})).face();
+        let moving = face(json!(["o"]));
+        assert_eq!(left(&before, Some(&moving)), [""; 0]);
+        assert_eq!(left(&moving, Some(&face(json!(["p"])))), ["o"]);
+        assert_eq!(left(&moving, None), ["o", "p"]);
     }
 
     #[test]

@@ -285,11 +285,17 @@ fn built(kind: &str, spec: &Value) -> Built {
                     secret: serde_json::from_value::<SecretKeyRef>(secret).unwrap(),
                     hash: "h".into(),
                 },
-                None => Credential::Derived("secret".into()),
+                None => Credential::Derived {
+                    orchestrator: "video".into(),
+                    secret: "secret".into(),
+                },
             };
             let object = serde_json::from_value(object).unwrap();
             let valid = transcoder_pool::validate::validate(&object, &owner).unwrap();
-            let fetched = transcoder_pool::fetch::Fetched { credential };
+            let fetched = transcoder_pool::fetch::Fetched {
+                credential,
+                left: BTreeMap::new(),
+            };
             transcoder_pool::build::build(&owner, &valid, &fetched, &surroundings)
         }
         _ => {

@@ -20,19 +20,37 @@ pub(crate) fn pool(spec: Value) -> TranscoderPool {
     .unwrap()
 }
 
-fn made(spec: Value, credential: Credential) -> Built {
+fn made(spec: Value, credential: Credential, left: &[&str]) -> Built {
     let pool = pool(spec);
     let owner = owner("TranscoderPool", "fast");
     let valid = validate(&pool, &owner).unwrap();
-    build(&owner, &valid, &Fetched { credential }, &surroundings())
+    let left = left
+        .iter()
+        .map(|name| ((*name).to_owned(), format!("secret of {name}")))
+        .collect();
+    build(
+        &owner,
+        &valid,
+        &Fetched { credential, left },
+        &surroundings(),
+    )
 }
 
-fn with_ref(mut spec: Value) -> Built {
-    spec["orchestrator"] = json!({"ref": {"name": "video"}});
-    made(spec, Credential::Derived("secret".into()))
+fn with_ref(spec: Value) -> Built {
+    moved(spec, "video", &[])
 }
 
-fn external(address: &str) -> Built {
+/// For the Orchestrator called `to`, with pods that work for those in `left`.
+fn moved(mut spec: Value, to: &str, left: &[&str]) -> Built {
+    spec["orchestrator"] = json!({"ref": {"name": to}});
+    let credential = Credential::Derived {
+        orchestrator: to.into(),
+        secret: format!("secret of {to}"),
+    };
+    made(spec, credential, left)
+}
+
+fn external(address: &str, left: &[&str]) -> Built {
     let reference = SecretKeyRef {
         name: "theirs".into(),
         key: "k".into(),
@@ -44,6 +62,7 @@ fn external(address: &str) -> Built {
             secret: reference,
             hash: "h".into(),
         },
+        left,
     )
 }
 
@@ -68,8 +87,31 @@ fn it_makes_everything_restricted_and_matching() {
     );
     assert_eq!(
         settings.credential_file.unwrap().to_str(),
-        Some("/etc/livepeer/credentials/credential")
+        Some("/etc/livepeer/credentials/video")
     );
+}
+
+#[test]
+fn pods_of_before_a_move_keep_their_credential_and_their_way_to_the_orchestrator() {
+    let built = moved(json!({}), "new", &["old"]);
+    check_all(&built);
+    let data = &child(&built, ChildKind::Secret, "-credentials")["data"];
+    // printf 'secret of old' | base64
+    assert_eq!(data["old"], "c2VjcmV0IG9mIG9sZA==");
+    assert_eq!(data["new"], "c2VjcmV0IG9mIG5ldw==");
+    let policy = &child(&built, ChildKind::NetworkPolicy, "")["spec"]["egress"];
+    let to = |at: usize| {
+        let labels = &policy[at]["to"][0]["podSelector"]["matchLabels"];
+        labels["app.kubernetes.io/instance"].clone()
+    };
+    assert_eq!([to(1), to(2)], ["new", "old"]);
+    let after = moved(json!({}), "new", &[]);
+    assert_eq!(after.template_hash, built.template_hash);
+    let data = &child(&after, ChildKind::Secret, "-credentials")["data"];
+    assert_eq!(data.as_object().unwrap().len(), 1);
+    let elsewhere = external("https://192.0.2.7:8935", &["old"]);
+    let data = &child(&elsewhere, ChildKind::Secret, "-credentials")["data"];
+    assert_eq!(*data, json!({"old": "c2VjcmV0IG9mIG9sZA=="}));
 }
 
 #[test]
@@ -169,7 +211,7 @@ fn a_pool_reaches_dns_and_its_orchestrator_and_nothing_else() {
 
 #[test]
 fn a_pool_of_an_orchestrator_elsewhere_reaches_that_address_with_its_secret() {
-    let built = external("https://192.0.2.7:8935");
+    let built = external("https://192.0.2.7:8935", &[]);
     check_all(&built);
     let policy = &child(&built, ChildKind::NetworkPolicy, "")["spec"]["egress"][1];
     assert_eq!(policy["to"][0]["ipBlock"]["cidr"], "192.0.2.7/32");
@@ -184,7 +226,7 @@ fn a_pool_of_an_orchestrator_elsewhere_reaches_that_address_with_its_secret() {
             .iter()
             .any(|child| child.kind == ChildKind::Secret)
     );
-    let by_name = external("https://o.example:8935");
+    let by_name = external("https://o.example:8935", &[]);
     let policy = &child(&by_name, ChildKind::NetworkPolicy, "")["spec"]["egress"][1];
     assert!(policy.get("to").is_none(), "a policy cannot name a host");
 }
