@@ -35,6 +35,13 @@ pub enum ApplyError {
         name: String,
         message: String,
     },
+    /// As it is wanted it can never be applied.
+    #[error("{kind:?} {name} is refused as invalid: {message}")]
+    Invalid {
+        kind: ChildKind,
+        name: String,
+        message: String,
+    },
     #[error("kubernetes request failed")]
     Kube(#[from] kube::Error),
 }
@@ -214,12 +221,19 @@ async fn write(
     Ok(written)
 }
 
-/// A refusal that will not change by itself carries the API server's words.
+/// A refusal carries the API server's words: of what is wrong in itself, or of what a quota,
+/// a right or an admission policy says today.
 fn refused(child: &Child, error: kube::Error) -> ApplyError {
+    let (kind, name) = (child.kind, child.name.clone());
     match error {
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => ApplyError::Refused {
-            kind: child.kind,
-            name: child.name.clone(),
+        kube::Error::Api(status) if status.code == 422 => ApplyError::Invalid {
+            kind,
+            name,
+            message: status.message.clone(),
+        },
+        kube::Error::Api(status) if matches!(status.code, 400 | 403) => ApplyError::Refused {
+            kind,
+            name,
             message: status.message.clone(),
         },
         other => ApplyError::Kube(other),

@@ -12,11 +12,12 @@ pub enum Reason {
     RollingOut,
     /// `spec.paused` is true.
     Paused,
-    /// The spec passed the schema and still cannot be made true.
+    /// The spec passed the schema and still cannot be made true: the API server may call a
+    /// child invalid.
     InvalidSpec,
     /// An object of a child's name belongs to somebody else.
     NameConflict,
-    /// The API server refused a child.
+    /// The API server refused a child, for what may change.
     ApplyRefused,
     /// A referenced Orchestrator does not exist.
     OrchestratorNotFound,

@@ -132,8 +132,9 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     let outcome = match object.reconcile(context).await {
         Ok(outcome) => outcome,
         Err(error) => {
+            let refused = is_refused(&error);
             let ready = told(error)?;
-            return stay(object, context, ready).await;
+            return stay(object, context, ready, refused).await;
         }
     };
     context.backoff.succeeded(&key(object));
@@ -181,6 +182,7 @@ async fn stay<K: Kind>(
     object: &K,
     context: &Context,
     ready: Verdict,
+    refused: bool,
 ) -> Result<Action, ReconcileError> {
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
@@ -200,14 +202,32 @@ async fn stay<K: Kind>(
     if let Some(pool) = &mut facts.pool {
         pool.replicas = rollout::running(&pods);
     }
-    let refused = ready.reason == Reason::ApplyRefused;
-    write_status(object, context, Verdicts::only(ready), facts).await?;
+    write_status(object, context, kept(ready), facts).await?;
     Ok(if refused {
         Action::requeue(context.backoff.failed(key(object), rand::random::<f64>()))
     } else {
         context.backoff.succeeded(&key(object));
         look_again(LOOK_AGAIN_NOT_READY)
     })
+}
+
+/// What the API server said no to, which costs it a request each time.
+fn is_refused(error: &ReconcileError) -> bool {
+    matches!(
+        error,
+        ReconcileError::Apply(ApplyError::Refused { .. } | ApplyError::Invalid { .. })
+    )
+}
+
+/// The verdicts on children that are as they were. What may be taken another time is on its
+/// way for those that wait for it; what is invalid waits for a person.
+fn kept(ready: Verdict) -> Verdicts {
+    let mut verdicts = Verdicts::only(ready);
+    if verdicts.ready.reason == Reason::ApplyRefused {
+        let message = verdicts.ready.message.clone();
+        verdicts.reconciling = Some((Reason::ApplyRefused, message));
+    }
+    verdicts
 }
 
 /// Turns an error that its owner must know into the verdict; returns the others.
@@ -220,6 +240,9 @@ fn told(error: ReconcileError) -> Result<Verdict, ReconcileError> {
         ),
         ReconcileError::Apply(error @ ApplyError::Refused { .. }) => {
             (Reason::ApplyRefused, error.to_string())
+        }
+        ReconcileError::Apply(error @ ApplyError::Invalid { .. }) => {
+            (Reason::InvalidSpec, error.to_string())
         }
         other => return Err(other),
     };
@@ -338,91 +361,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{RECONCILE_LIMIT, contained, same, weight};
-    use crate::api::{Gateway, Orchestrator, TranscoderPool};
-    use crate::conditions::{self, Verdict, Verdicts};
-    use crate::kind::{Kind, ReconcileError};
-    use crate::reason::Reason;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-    use k8s_openapi::jiff::Timestamp;
-    use kube::runtime::events::EventType;
-    use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
-
-    fn told_again<K: Kind + DeserializeOwned>(spec: Value, facts: Value) {
-        let mut status = json!({"observedGeneration": 3, "conditions": []});
-        status
-            .as_object_mut()
-            .unwrap()
-            .extend(facts.as_object().unwrap().clone());
-        let object: K = serde_json::from_value(json!({
-            "apiVersion": "livepeer.org/v1alpha1", "kind": K::kind(&()),
-            "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "status": status,
-        }))
-        .unwrap();
-        let again = object.stored_facts().status(3, Vec::new());
-        assert!(same(&object.stored_status(), &again), "{again}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_panics_or_hangs_is_an_error_of_its_resource() {
-        let panics = contained(async { unreachable!("the test wants it") }).await;
-        assert!(matches!(panics, Err(ReconcileError::Panicked)));
-        let hangs = contained(std::future::pending()).await;
-        assert!(matches!(hangs, Err(ReconcileError::TimedOut(limit)) if limit == RECONCILE_LIMIT));
-    }
-
-    fn ready(verdict: Verdict) -> Condition {
-        let now = Time(Timestamp::UNIX_EPOCH);
-        conditions::build(&Verdicts::only(verdict), 1, &[], &now).remove(0)
-    }
-
-    fn warns(old: &Condition, reason: Reason) -> bool {
-        let new = ready(Verdict::not_ready(reason, ""));
-        matches!(weight(Some(old), &new), EventType::Warning)
-    }
-
-    #[test]
-    fn resources_that_are_made_together_warn_of_nothing_that_goes_by_itself() {
-        let starting = ready(Verdict::not_ready(Reason::Starting, ""));
-        for reason in [
-            Reason::OrchestratorNotFound,
-            Reason::NoTranscoders,
-            Reason::NoUsableOrchestrator,
-            Reason::NotRegistered,
-            Reason::NotAnswering,
-        ] {
-            assert!(!warns(&starting, reason), "{reason:?}");
-        }
-        for reason in [
-            Reason::CrashLoop,
-            Reason::SecretNotFound,
-            Reason::InvalidSpec,
-        ] {
-            assert!(warns(&starting, reason), "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn one_that_was_ready_warns_of_all_but_a_roll_out() {
-        let serving = ready(Verdict::ready(""));
-        assert!(warns(&serving, Reason::NoTranscoders));
-        assert!(warns(&serving, Reason::NotAnswering));
-        assert!(!warns(&serving, Reason::RollingOut));
-    }
-
-    #[test]
-    fn a_status_that_is_told_again_is_not_written_again() {
-        let facts = json!({"sessions": 1, "capacity": 2, "endpoint": "e", "devices": ["cpu"]});
-        told_again::<Orchestrator>(json!({}), facts.clone());
-        let gateway = json!({"orchestrators": {"refs": [{"name": "o"}]}, "ingest": {"http": {"allowUnauthenticated": true}}});
-        told_again::<Gateway>(gateway, facts.clone());
-        let selector = "app.kubernetes.io/component=pool,app.kubernetes.io/instance=a,app.kubernetes.io/name=livepeer";
-        let mut facts = facts;
-        facts["replicas"] = 0.into();
-        facts["registered"] = 0.into();
-        facts["selector"] = selector.into();
-        told_again::<TranscoderPool>(json!({"orchestrator": {"ref": {"name": "o"}}}), facts);
-    }
-}
+mod tests;

@@ -24,6 +24,13 @@ async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
                 .condition(resource, ("Ready", "False", reason), STARTS)
                 .await?;
         }
+        // the schema knows no better, and no pod can be made of it
+        let never = json!({"podTemplate": {"tolerations": [{"key": "k", "operator": "Maybe"}]}});
+        network.apply("Orchestrator", "never", never).await?;
+        let stalled = ("Stalled", "True", "InvalidSpec");
+        let never = ("Orchestrator", "never");
+        let message = network.condition(never, stalled, STARTS).await?;
+        ensure!(message.contains("operator"), "{message}");
         Ok(())
     })
     .await

@@ -22,6 +22,8 @@ use crate::build::tests::owner;
 struct Table {
     objects: BTreeMap<String, Value>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Status with which every write is refused.
+    refuses: Option<StatusCode>,
 }
 
 impl Table {
@@ -46,15 +48,29 @@ impl Table {
             }
             (&Method::GET, Some(object)) => (StatusCode::OK, object.clone()),
             (&Method::GET, None) => {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "reason": "NotFound", "code": 404});
-                (StatusCode::NOT_FOUND, status)
+                let code = StatusCode::NOT_FOUND;
+                (code, failure(code, ""))
             }
-            _ => {
-                let metadata = json!({"name": last, "resourceVersion": "2"});
-                (StatusCode::OK, json!({"metadata": metadata}))
-            }
+            _ => match self.refuses {
+                None => {
+                    let metadata = json!({"name": last, "resourceVersion": "2"});
+                    (StatusCode::OK, json!({"metadata": metadata}))
+                }
+                Some(code) => (code, failure(code, "said so")),
+            },
         }
     }
+}
+
+fn failure(code: StatusCode, message: &str) -> Value {
+    // the client knows by the reason what is not there
+    let reason = if code == StatusCode::NOT_FOUND {
+        "NotFound"
+    } else {
+        ""
+    };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+        "reason": reason, "code": code.as_u16()})
 }
 
 impl Service<Request<Body>> for Table {
@@ -131,6 +147,30 @@ async fn what_pods_mount_is_written_before_the_pods() {
         asked.last().unwrap().ends_with("/deployments/a-pool"),
         "{asked:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_invalid_is_told_from_what_is_refused_today_and_from_what_goes_by_itself() {
+    let told = async |code| {
+        let table = Table {
+            refuses: Some(code),
+            ..Table::default()
+        };
+        let client = Client::new(table, "ns");
+        let owner = owner("TranscoderPool", "a");
+        let children = children(&owner);
+        apply(&client, &Verified::default(), &owner, children)
+            .await
+            .unwrap_err()
+    };
+    for code in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN] {
+        let error = told(code).await;
+        assert!(matches!(error, ApplyError::Refused { .. }), "{error:?}");
+    }
+    let error = told(StatusCode::UNPROCESSABLE_ENTITY).await;
+    assert!(matches!(&error, ApplyError::Invalid { message, .. } if message == "said so"));
+    let error = told(StatusCode::CONFLICT).await;
+    assert!(matches!(error, ApplyError::Kube(_)), "{error:?}");
 }
 
 #[tokio::test]

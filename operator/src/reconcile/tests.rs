@@ -1,0 +1,119 @@
+//! What a turn makes of errors, and what it tells of them.
+
+use super::{RECONCILE_LIMIT, contained, is_refused, kept, same, told, weight};
+use crate::api::{Gateway, Orchestrator, TranscoderPool};
+use crate::apply::ApplyError;
+use crate::apply::child::ChildKind;
+use crate::conditions::{self, RECONCILING, STALLED, Verdict, Verdicts};
+use crate::kind::{Kind, ReconcileError};
+use crate::reason::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::EventType;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn told_again<K: Kind + DeserializeOwned>(spec: Value, facts: Value) {
+    let mut status = json!({"observedGeneration": 3, "conditions": []});
+    status
+        .as_object_mut()
+        .unwrap()
+        .extend(facts.as_object().unwrap().clone());
+    let object: K = serde_json::from_value(json!({
+        "apiVersion": "livepeer.org/v1alpha1", "kind": K::kind(&()),
+        "metadata": {"name": "a", "namespace": "ns"}, "spec": spec, "status": status,
+    }))
+    .unwrap();
+    let again = object.stored_facts().status(3, Vec::new());
+    assert!(same(&object.stored_status(), &again), "{again}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_panics_or_hangs_is_an_error_of_its_resource() {
+    let panics = contained(async { unreachable!("the test wants it") }).await;
+    assert!(matches!(panics, Err(ReconcileError::Panicked)));
+    let hangs = contained(std::future::pending()).await;
+    assert!(matches!(hangs, Err(ReconcileError::TimedOut(limit)) if limit == RECONCILE_LIMIT));
+}
+
+#[test]
+fn an_invalid_child_waits_for_a_person_and_a_refused_one_is_tried_again() {
+    let (kind, name) = (ChildKind::Deployment, "a-pool".to_owned());
+    let message = "no".to_owned();
+    let invalid = ApplyError::Invalid {
+        kind,
+        name: name.clone(),
+        message: message.clone(),
+    };
+    let refused = ApplyError::Refused {
+        kind,
+        name,
+        message,
+    };
+    for (error, reason, also) in [
+        (invalid, Reason::InvalidSpec, STALLED),
+        (refused, Reason::ApplyRefused, RECONCILING),
+    ] {
+        let error = ReconcileError::Apply(error);
+        assert!(is_refused(&error), "not with every look");
+        let verdicts = kept(told(error).unwrap());
+        assert_eq!(verdicts.ready.reason, reason);
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let conditions = conditions::build(&verdicts, 1, &[], &now);
+        let types: Vec<_> = conditions.iter().map(|one| one.type_.as_str()).collect();
+        assert_eq!(types, [conditions::READY, also]);
+    }
+}
+
+fn ready(verdict: Verdict) -> Condition {
+    let now = Time(Timestamp::UNIX_EPOCH);
+    conditions::build(&Verdicts::only(verdict), 1, &[], &now).remove(0)
+}
+
+fn warns(old: &Condition, reason: Reason) -> bool {
+    let new = ready(Verdict::not_ready(reason, ""));
+    matches!(weight(Some(old), &new), EventType::Warning)
+}
+
+#[test]
+fn resources_that_are_made_together_warn_of_nothing_that_goes_by_itself() {
+    let starting = ready(Verdict::not_ready(Reason::Starting, ""));
+    for reason in [
+        Reason::OrchestratorNotFound,
+        Reason::NoTranscoders,
+        Reason::NoUsableOrchestrator,
+        Reason::NotRegistered,
+        Reason::NotAnswering,
+    ] {
+        assert!(!warns(&starting, reason), "{reason:?}");
+    }
+    for reason in [
+        Reason::CrashLoop,
+        Reason::SecretNotFound,
+        Reason::InvalidSpec,
+    ] {
+        assert!(warns(&starting, reason), "{reason:?}");
+    }
+}
+
+#[test]
+fn one_that_was_ready_warns_of_all_but_a_roll_out() {
+    let serving = ready(Verdict::ready(""));
+    assert!(warns(&serving, Reason::NoTranscoders));
+    assert!(warns(&serving, Reason::NotAnswering));
+    assert!(!warns(&serving, Reason::RollingOut));
+}
+
+#[test]
+fn a_status_that_is_told_again_is_not_written_again() {
+    let facts = json!({"sessions": 1, "capacity": 2, "endpoint": "e", "devices": ["cpu"]});
+    told_again::<Orchestrator>(json!({}), facts.clone());
+    let gateway = json!({"orchestrators": {"refs": [{"name": "o"}]}, "ingest": {"http": {"allowUnauthenticated": true}}});
+    told_again::<Gateway>(gateway, facts.clone());
+    let selector = "app.kubernetes.io/component=pool,app.kubernetes.io/instance=a,app.kubernetes.io/name=livepeer";
+    let mut facts = facts;
+    facts["replicas"] = 0.into();
+    facts["registered"] = 0.into();
+    facts["selector"] = selector.into();
+    told_again::<TranscoderPool>(json!({"orchestrator": {"ref": {"name": "o"}}}), facts);
+}
