@@ -34,7 +34,7 @@ impl Case {
 }
 
 /// Merge patches that break a CEL rule, by its message.
-const BROKEN_RULES: [(&str, &str); 20] = [
+const BROKEN_RULES: [(&str, &str); 23] = [
     (
         "metadata.name may have at most",
         r#"{"metadata": {"name": "a-name-that-is-longer-than-its-childrens-names-allow"}}"#,
@@ -58,6 +58,18 @@ const BROKEN_RULES: [(&str, &str); 20] = [
     (
         "annotations of livepeer.org",
         r#"{"spec": {"podTemplate": {"metadata": {"annotations": {"livepeer.org/x": "x"}}}}}"#,
+    ),
+    (
+        "labels have keys and values of",
+        r#"{"spec": {"podTemplate": {"metadata": {"labels": {"bad label": "y"}}}}}"#,
+    ),
+    (
+        "node labels have keys and values of",
+        r#"{"spec": {"podTemplate": {"nodeSelector": {"disk": "two words"}}}}"#,
+    ),
+    (
+        "annotations have keys of",
+        r#"{"spec": {"podTemplate": {"metadata": {"annotations": {"-a": "b"}}}}}"#,
     ),
     (
         "a request must not be above the limit",

@@ -62,9 +62,9 @@ fn object(kind: &str, mut spec: Value) -> Value {
         "paused": true,
         "drain": {"deadline": "5m"},
         "podTemplate": {
-            "metadata": {"labels": {"team": "video"}, "annotations": {"a": "b"}},
+            "metadata": {"labels": {"team": "video", "example.com/tier_1.x": ""}, "annotations": {"Example.com/A": "b c"}},
             "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
-            "nodeSelector": {"disk": "ssd"},
+            "nodeSelector": {"example.com/disk": "ssd"},
             "tolerations": [{"key": "k", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
                 "nodeSelectorTerms": [{"matchExpressions": [{"key": "k", "operator": "Exists"}]}]}}},

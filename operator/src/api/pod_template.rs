@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Quantity;
 
 /// Additions to the pods. Every field rolls the pods.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
     /// Labels and annotations to add. Rolls the pods.
@@ -24,6 +23,7 @@ pub struct PodTemplate {
     /// Labels that a node of the cluster must have. Default: none. Rolls the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new("self.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self[k]).hasValue())").message("node labels have keys and values of at most 63 letters, digits, -, _ and ., the first and the last a letter or digit; before a key may stand a DNS name and /"))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods tolerate. With `gpu.count`, the taint named like its resource
     /// is tolerated without being listed; for any of `nvidia.com/`, so is `nvidia.com/gpu`.
@@ -54,6 +54,7 @@ pub struct PodMetadata {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/') && !k.startsWith('livepeer.org/'))").message("labels of app.kubernetes.io and livepeer.org are set by the operator"))]
+    #[x_kube(validation = Rule::new("self.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self[k]).hasValue())").message("labels have keys and values of at most 63 letters, digits, -, _ and ., the first and the last a letter or digit; before a key may stand a DNS name and /"))]
     pub labels: BTreeMap<String, String>,
     /// Annotations to add. Those of livepeer.org are the operator's. Rolls the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -62,6 +63,7 @@ pub struct PodMetadata {
         "additionalProperties" = {"type": "string", "maxLength": 8192}
     ))]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('livepeer.org/'))").message("annotations of livepeer.org are set by the operator"))]
+    #[x_kube(validation = Rule::new("self.all(k, !format.qualifiedName().validate(k.lowerAscii()).hasValue())").message("annotations have keys of at most 63 letters, digits, -, _ and ., the first and the last a letter or digit; before a key may stand a DNS name and /"))]
     pub annotations: BTreeMap<String, String>,
 }
 
