@@ -34,7 +34,7 @@ impl Case {
 }
 
 /// Merge patches that break a CEL rule, by its message.
-const BROKEN_RULES: [(&str, &str); 23] = [
+const BROKEN_RULES: [(&str, &str); 24] = [
     (
         "metadata.name may have at most",
         r#"{"metadata": {"name": "a-name-that-is-longer-than-its-childrens-names-allow"}}"#,
@@ -46,6 +46,10 @@ const BROKEN_RULES: [(&str, &str); 23] = [
     (
         "must be an image reference",
         r#"{"spec": {"image": "two words"}}"#,
+    ),
+    (
+        "must be one whole number",
+        r#"{"spec": {"drain": {"deadline": "1m30s"}}}"#,
     ),
     (
         "must be at most 24h",
@@ -127,11 +131,10 @@ const BROKEN_RULES: [(&str, &str); 23] = [
 ];
 
 /// Texts that break a pattern, by the last name of the path.
-const BROKEN_PATTERNS: [(&str, &str); 9] = [
+const BROKEN_PATTERNS: [(&str, &str); 8] = [
     ("serviceUri", "http://no-tls:8935"),
     ("address", "https://host/with/path"),
     ("addresses", "https://user@host"),
-    ("deadline", "5 minutes"),
     ("key", "no spaces"),
     ("resource", "gpu"),
     ("name", "../up"),

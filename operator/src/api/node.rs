@@ -97,8 +97,9 @@ pub struct Drain {
     /// grace period is this and 20 s. A whole number with ms, s, m or h; at most 24h.
     /// Default: 5m. Rolls the pods.
     #[serde(default = "default_deadline")]
-    #[schemars(length(max = 10), regex(pattern = r"^[0-9]{1,8}(ms|s|m|h)$"))]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('24h')").message("must be at most 24h"))]
+    #[schemars(length(max = 10))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]{1,8}(ms|s|m|h)$')").message("must be one whole number with ms, s, m or h, such as 30s, 5m or 90s (not 1m30s)"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[0-9]{1,8}(ms|s|m|h)$') || duration(self) <= duration('24h')").message("must be at most 24h"))]
     pub deadline: String,
 }
 
