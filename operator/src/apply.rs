@@ -144,10 +144,16 @@ fn is_right(child: &Child, live: &DynamicObject) -> bool {
         && !must_be_made_again(child, live)
 }
 
-/// A ConfigMap that a hand made immutable takes no change any more, and settings would
-/// never reach a pod. Not so a Secret: the orchestrator's key is in one and nowhere else.
+/// A ConfigMap or Secret that a hand made immutable takes no change any more, and settings
+/// and credentials would never reach a pod. The orchestrator's key is in a Secret and nowhere
+/// else: that one stays.
 fn must_be_made_again(child: &Child, live: &DynamicObject) -> bool {
-    child.kind == ChildKind::ConfigMap && live.data["immutable"] == true
+    is_immutable(live) && !child.only_copy
+}
+
+/// True for nothing but ConfigMaps and Secrets.
+fn is_immutable(live: &DynamicObject) -> bool {
+    live.data["immutable"] == true
 }
 
 /// Deletes this very object; false when it was gone, or another in its place, already.
@@ -201,7 +207,7 @@ async fn write(
         (Err(_), _) => None,
     };
     let written = match stands_in_the_way {
-        None => first.map_err(|error| refused(child, error))?,
+        None => first.map_err(|error| refused(child, live, error))?,
         Some(prune) => {
             let merge = PatchParams {
                 field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -209,10 +215,10 @@ async fn write(
             };
             api.patch(&child.name, &merge, &Patch::Merge(&prune))
                 .await
-                .map_err(|error| refused(child, error))?;
+                .map_err(|error| refused(child, live, error))?;
             api.patch(&child.name, &parameters, &patch)
                 .await
-                .map_err(|error| refused(child, error))?
+                .map_err(|error| refused(child, live, error))?
         }
     };
     if let Some(path) = compare::difference(&child.object, &to_value(&written)) {
@@ -221,15 +227,23 @@ async fn write(
     Ok(written)
 }
 
+/// What to do about the one immutable child that is not made again.
+const IMMUTABLE: &str = "it was made immutable by hand, holds something else than it must, and is \
+    not deleted, since what is in it stands nowhere else; delete it to have another key made";
+
 /// A refusal carries the API server's words: of what is wrong in itself, or of what a quota,
 /// a right or an admission policy says today.
-fn refused(child: &Child, error: kube::Error) -> ApplyError {
+fn refused(child: &Child, live: Option<&DynamicObject>, error: kube::Error) -> ApplyError {
     let (kind, name) = (child.kind, child.name.clone());
     match error {
         kube::Error::Api(status) if status.code == 422 => ApplyError::Invalid {
             kind,
             name,
-            message: status.message.clone(),
+            message: if live.is_some_and(is_immutable) {
+                format!("{IMMUTABLE}: {}", status.message)
+            } else {
+                status.message.clone()
+            },
         },
         kube::Error::Api(status) if matches!(status.code, 400 | 403) => ApplyError::Refused {
             kind,

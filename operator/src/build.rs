@@ -68,7 +68,8 @@ impl<'a> Maker<'a> {
             "namespace": self.owner.namespace,
             "labels": self.component.labels(self.owner_name),
         });
-        let child = Child::new(kind, &self.name(part), &rest, &self.owner.reference);
+        let mut child = Child::new(kind, &self.name(part), &rest, &self.owner.reference);
+        child.only_copy = part == Part::Key;
         self.children.push(child);
     }
 

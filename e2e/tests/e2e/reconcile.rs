@@ -111,6 +111,12 @@ fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             json!({"immutable": true}),
         ),
         (
+            "Secret",
+            "v1",
+            "a-orchestrator-credentials",
+            json!({"immutable": true}),
+        ),
+        (
             "PodDisruptionBudget",
             "policy/v1",
             "a-pool",

@@ -72,6 +72,8 @@ pub struct Child {
     pub object: Value,
     /// Hash of the object as the builders made it.
     pub hash: String,
+    /// What is in it stands nowhere else: it is never deleted to be made again.
+    pub only_copy: bool,
 }
 
 impl Child {
@@ -98,6 +100,7 @@ impl Child {
             name: name.to_owned(),
             object,
             hash,
+            only_copy: false,
         }
     }
 }

@@ -174,12 +174,16 @@ async fn what_is_invalid_is_told_from_what_is_refused_today_and_from_what_goes_b
 }
 
 #[tokio::test]
-async fn a_config_map_that_a_hand_made_immutable_is_made_again() {
+async fn a_config_map_or_secret_that_a_hand_made_immutable_is_made_again() {
     let owner = owner("TranscoderPool", "a");
-    let name = "a-pool-settings";
-    let data = json!({"data": {"settings.toml": "version = 1"}});
-    let child = Child::new(ChildKind::ConfigMap, name, &data, &owner.reference);
-    for immutable in [false, true] {
+    for (kind, path, immutable) in [
+        (ChildKind::ConfigMap, "configmaps", false),
+        (ChildKind::ConfigMap, "configmaps", true),
+        (ChildKind::Secret, "secrets", true),
+    ] {
+        let name = "a-pool-part";
+        let data = json!({"data": {"k": "eA=="}});
+        let child = Child::new(kind, name, &data, &owner.reference);
         let mut live = child.object.clone();
         live["metadata"]["resourceVersion"] = "1".into();
         live["immutable"] = immutable.into();
@@ -194,12 +198,40 @@ async fn a_config_map_that_a_hand_made_immutable_is_made_again() {
             .iter()
             .filter(|line| !line.starts_with("GET"))
             .collect();
-        let path = format!("/api/v1/namespaces/ns/configmaps/{name}");
+        let path = format!("/api/v1/namespaces/ns/{path}/{name}");
         let wanted: &[String] = if immutable {
             &[format!("DELETE {path}"), format!("PATCH {path}")]
         } else {
             &[]
         };
         assert!(writes.into_iter().eq(wanted), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_immutable_secret_that_is_the_only_copy_is_never_deleted_and_says_what_to_do() {
+    let owner = owner("Orchestrator", "a");
+    let name = "a-orchestrator-key";
+    let data = json!({"data": {"key": "eA=="}});
+    let mut child = Child::new(ChildKind::Secret, name, &data, &owner.reference);
+    child.only_copy = true;
+    for (data, right) in [(json!({"key": "eA=="}), true), (json!({}), false)] {
+        let mut live = child.object.clone();
+        live["metadata"]["resourceVersion"] = "1".into();
+        live["immutable"] = true.into();
+        live["data"] = data;
+        let mut table = Table {
+            refuses: Some(StatusCode::UNPROCESSABLE_ENTITY),
+            ..Table::default()
+        };
+        table.objects.insert(name.into(), live);
+        let client = Client::new(table.clone(), "ns");
+        let children = vec![child.clone()];
+        let applied = apply(&client, &Verified::default(), &owner, children).await;
+        assert_eq!(applied.is_ok(), right);
+        if let Err(error) = applied {
+            assert!(error.to_string().contains("delete it"), "{error}");
+        }
+        assert_eq!(table.asked("DELETE"), Vec::<String>::new());
     }
 }
