@@ -74,6 +74,19 @@ pub fn endpoint(
     }
 }
 
+/// What to add to a message while `service` waits for its load balancer: nobody outside the
+/// cluster reaches it meanwhile. Where there is no provider of them, it waits for ever.
+#[must_use]
+pub fn pending(exposure: ServiceType, service: Option<&Service>) -> &'static str {
+    let waits =
+        exposure == ServiceType::LoadBalancer && endpoint(exposure, "", service, None).is_none();
+    if waits {
+        "; its load balancer has no address yet"
+    } else {
+        ""
+    }
+}
+
 /// `host:port`, an IPv6 address in brackets.
 #[must_use]
 pub fn authority(host: &str, port: impl std::fmt::Display) -> String {
@@ -86,7 +99,7 @@ pub fn authority(host: &str, port: impl std::fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::endpoint;
+    use super::{endpoint, pending};
     use crate::api::exposure::ServiceType;
     use k8s_openapi::api::core::v1::Service;
     use serde_json::json;
@@ -109,14 +122,13 @@ mod tests {
         assert_eq!(of(ServiceType::ClusterIP).unwrap(), "o.ns.svc:8935");
         assert_eq!(of(ServiceType::NodePort).unwrap(), "[2001:db8::1]:30001");
         assert_eq!(of(ServiceType::LoadBalancer).unwrap(), "192.0.2.1:8935");
-        assert_eq!(
-            endpoint(
-                ServiceType::LoadBalancer,
-                "x",
-                Some(&Service::default()),
-                None
-            ),
-            None
-        );
+        let waits = Service::default();
+        let of = |service| endpoint(ServiceType::LoadBalancer, "x", Some(service), None);
+        assert_eq!(of(&waits), None);
+        let told = |exposure, service| !pending(exposure, Some(service)).is_empty();
+        assert!(told(ServiceType::LoadBalancer, &waits));
+        assert!(!told(ServiceType::LoadBalancer, &service));
+        assert!(!told(ServiceType::NodePort, &waits));
+        assert!(!told(ServiceType::ClusterIP, &waits));
     }
 }

@@ -63,16 +63,17 @@ pub fn status(gateway: &Gateway, fetched: &Fetched, observed: &Observed) -> (Ver
         inside,
         answers,
     } = observed;
+    let exposure = gateway.spec.exposure.service_type;
+    let pending = service::pending(exposure, service.as_ref());
     let ready = dependencies(fetched)
         .or_else(|| rollout::verdict(pods, 1))
         .unwrap_or_else(|| match answers {
-            Some(Ok(())) => orchestrators(pods),
+            Some(Ok(())) => orchestrators(pods, pending),
             Some(Err(why)) => Verdict::not_ready(Reason::NotAnswering, why),
             None => Verdict::not_ready(Reason::Starting, "no pod is ready"),
         });
     let (sessions, capacity) = rollout::load(pods);
     let host_ip = pods.iter().find_map(PodReport::host_ip);
-    let exposure = gateway.spec.exposure.service_type;
     let endpoint = service::endpoint(exposure, inside, service.as_ref(), host_ip);
     let verdicts = Verdicts {
         ready,
@@ -113,8 +114,9 @@ fn dependencies(fetched: &Fetched) -> Option<Verdict> {
     Some(Verdict::not_ready(reason, problems.join("; ")))
 }
 
-/// One usable orchestrator is enough; without any, each says why.
-fn orchestrators(pods: &[PodReport]) -> Verdict {
+/// One usable orchestrator is enough; without any, each says why. `pending` is added where
+/// all is well.
+fn orchestrators(pods: &[PodReport], pending: &str) -> Verdict {
     let reports: Vec<_> = pods
         .iter()
         .filter(|pod| pod.current)
@@ -130,7 +132,7 @@ fn orchestrators(pods: &[PodReport]) -> Verdict {
         .collect();
     if usable > 0 {
         let so = format!(
-            "ingest answers; {usable} of {} orchestrators are usable",
+            "ingest answers; {usable} of {} orchestrators are usable{pending}",
             reports.len()
         );
         return Verdict::ready([&[so], why.as_slice()].concat().join("; "));
@@ -146,6 +148,7 @@ fn orchestrators(pods: &[PodReport]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::{Observed, status};
+    use crate::api::exposure::ServiceType;
     use crate::conditions::Truth;
     use crate::gateway::build::tests::gateway;
     use crate::gateway::fetch::Fetched;
@@ -180,6 +183,16 @@ mod tests {
         let (verdicts, facts) = status(&simple(), &Fetched::default(), &observed(true));
         assert_eq!(verdicts.ready.truth, Truth::True);
         assert_eq!(facts.endpoint.unwrap(), "http://video-gateway.ns.svc:9935");
+    }
+
+    #[test]
+    fn a_load_balancer_without_an_address_is_told_of_while_the_pod_serves() {
+        let mut waits = simple();
+        waits.spec.exposure.service_type = ServiceType::LoadBalancer;
+        let (verdicts, facts) = status(&waits, &Fetched::default(), &observed(true));
+        assert_eq!(verdicts.ready.truth, Truth::True);
+        assert!(verdicts.ready.message.ends_with("has no address yet"));
+        assert_eq!(facts.endpoint, None);
     }
 
     #[test]

@@ -52,14 +52,15 @@ pub fn status(orchestrator: &Orchestrator, observed: &Observed) -> (Verdicts, Fa
     let spec = &orchestrator.spec;
     let gpu = spec.gpu.as_ref().map(|_| rollout::gpu(pods));
     let (sessions, capacity) = rollout::load(pods);
+    let pending = service::pending(spec.exposure.service_type, service.as_ref());
     let ready = gpu
         .clone()
         .filter(|gpu| gpu.truth == Truth::False)
         .or_else(|| rollout::verdict(pods, 1))
         .unwrap_or_else(|| match answers {
-            Some(Ok(())) if capacity > 0 => {
-                Verdict::ready(format!("GetOrchestrator answers; {capacity} sessions fit"))
-            }
+            Some(Ok(())) if capacity > 0 => Verdict::ready(format!(
+                "GetOrchestrator answers; {capacity} sessions fit{pending}"
+            )),
             Some(Ok(())) => without_capacity(spec.transcoding),
             Some(Err(why)) => Verdict::not_ready(Reason::NotAnswering, why),
             None => Verdict::not_ready(Reason::Starting, "no pod is ready"),
@@ -160,6 +161,15 @@ mod tests {
             (verdicts.ready.reason, verdicts.ready.message.as_str()),
             (Reason::NotAnswering, "refused")
         );
+    }
+
+    #[test]
+    fn a_load_balancer_without_an_address_is_told_of_while_the_pod_serves() {
+        let spec = json!({"exposure": {"type": "LoadBalancer"}});
+        let (verdicts, facts) = status(&orchestrator(spec), &observed(1, Ok(())));
+        assert_eq!(verdicts.ready.truth, Truth::True);
+        assert!(verdicts.ready.message.ends_with("has no address yet"));
+        assert_eq!(facts.endpoint, None);
     }
 
     #[test]
