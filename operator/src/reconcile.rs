@@ -157,7 +157,9 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
             "children written"
         );
     }
-    let settled = verdicts.ready.truth == Truth::True && verdicts.reconciling.is_none();
+    // what was written has its effect in seconds, and that is to be seen
+    let settled =
+        verdicts.ready.truth == Truth::True && verdicts.reconciling.is_none() && written.is_empty();
     write_status(object, context, verdicts, facts).await?;
     let wait = if settled {
         LOOK_AGAIN_READY

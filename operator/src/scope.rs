@@ -187,6 +187,7 @@ fn watch_children(
     tasks.spawn(watch::pods(
         client.clone(),
         scope.clone(),
+        stores.clone(),
         queues.clone(),
         cancel.clone(),
     ));

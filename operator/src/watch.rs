@@ -81,16 +81,30 @@ pub async fn children<K>(
     }
 }
 
-/// Watches pods until cancelled: readiness, problems, evictions.
-pub async fn pods(client: Client, scope: Scope, queues: Queues, cancel: CancellationToken) {
+/// Watches pods until cancelled: readiness, problems, evictions. One that goes is also news
+/// for those that stand on it.
+pub async fn pods(
+    client: Client,
+    scope: Scope,
+    stores: Stores,
+    queues: Queues,
+    cancel: CancellationToken,
+) {
     let ours = watcher::Config::default().labels(&format!("{LABEL_NAME}={APP_NAME}"));
     let api: Api<PartialObjectMeta<Pod>> = api(&client, &scope);
     let mut events = Box::pin(watch(api, ours).default_backoff());
     while let Some(event) = next(&mut events, &cancel, "Pod").await {
         match event {
             Event::Init | Event::InitDone => {}
-            Event::InitApply(pod) | Event::Apply(pod) | Event::Delete(pod) => {
+            Event::InitApply(pod) | Event::Apply(pod) => {
                 queues.instance(&pod.metadata).await;
+                if pod.metadata.deletion_timestamp.is_some() {
+                    queues.bereaved(&pod.metadata, &stores).await;
+                }
+            }
+            Event::Delete(pod) => {
+                queues.instance(&pod.metadata).await;
+                queues.bereaved(&pod.metadata, &stores).await;
             }
         }
     }

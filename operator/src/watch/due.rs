@@ -14,6 +14,7 @@ use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::context::Stores;
 use crate::kind::Kind;
 use crate::names::{APP_NAME, Component, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_NAME, Part};
+use crate::watch::resources::Dependents as _;
 
 /// Events that may wait for an applier, which takes them at once; a full queue holds
 /// its watch back and loses nothing.
@@ -91,12 +92,45 @@ impl Queues {
 
     /// The resource whose labels a pod carries is due. A pool's pods also say what their
     /// orchestrator offers, an orchestrator's what its gateways can use; those look for
-    /// themselves every few seconds.
+    /// themselves every few seconds, and at once when such a pod goes.
     pub async fn instance(&self, pod: &ObjectMeta) {
         if let Some((component, name)) = labelled(pod) {
             let namespace = pod.namespace.as_deref().unwrap_or_default();
             self.push(component, namespace, &name).await;
         }
+    }
+
+    /// Those are due that stood on a pod which goes: they must not say that all is well
+    /// until their next look.
+    pub async fn bereaved(&self, pod: &ObjectMeta, stores: &Stores) {
+        let namespace = pod.namespace.as_deref().unwrap_or_default();
+        if let Some((component, name)) = labelled(pod) {
+            for (component, name) in bereaved(stores, component, namespace, &name) {
+                self.push(component, namespace, &name).await;
+            }
+        }
+    }
+}
+
+/// Those that stand on the pods of a resource. Of a pool that is deleted nobody knows them
+/// any more; its orchestrators are due when its credential is revoked.
+fn bereaved(
+    stores: &Stores,
+    component: Component,
+    namespace: &str,
+    name: &str,
+) -> Vec<(Component, String)> {
+    match component {
+        Component::Pool => {
+            let found = stores.pools.get(&ObjectRef::new(name).within(namespace));
+            let pool = found.as_ref().and_then(|found| found.0.as_ref().ok());
+            let orchestrators = pool.into_iter().flat_map(TranscoderPool::orchestrators);
+            orchestrators
+                .map(|name| (Component::Orchestrator, name.to_owned()))
+                .collect()
+        }
+        Component::Orchestrator => Orchestrator::dependents(name, "", namespace, stores),
+        Component::Gateway => Vec::new(),
     }
 }
 
@@ -179,10 +213,53 @@ fn reads(pool: &TranscoderPool, secret: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{concerned, reads};
+    use super::{bereaved, concerned, reads};
+    use crate::context::Stores;
+    use crate::gateway::build::tests::gateway;
+    use crate::kind::Kind;
     use crate::names::Component;
     use crate::transcoder_pool::build::tests::pool;
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector::Store;
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
+
+    /// A store with these objects.
+    fn store<K: Kind>(objects: Vec<K>) -> Store<DeserializeGuard<K>> {
+        let mut writer = Writer::default();
+        for object in objects {
+            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(object))));
+        }
+        writer.as_reader()
+    }
+
+    #[test]
+    fn a_pod_that_goes_makes_those_due_that_stood_on_it() {
+        let ingest = json!({"http": {"allowUnauthenticated": true}});
+        let refs = json!({"refs": [{"name": "video"}]});
+        let gateway = gateway(json!({"orchestrators": refs, "ingest": ingest}));
+        let pool = pool(json!({"orchestrator": {"ref": {"name": "video"}}}));
+        let (of_pool, of_gateway) = (pool.metadata.name.clone(), gateway.metadata.name.clone());
+        let (of_pool, of_gateway) = (of_pool.unwrap(), of_gateway.unwrap());
+        let stores = Stores {
+            orchestrators: store(Vec::new()),
+            pools: store(vec![pool]),
+            gateways: store(vec![gateway]),
+        };
+        let due = |component, name: &str| bereaved(&stores, component, "ns", name);
+        let video = (Component::Orchestrator, "video".to_owned());
+        assert_eq!(due(Component::Pool, &of_pool), [video]);
+        assert_eq!(due(Component::Pool, "deleted"), []);
+        assert_eq!(
+            due(Component::Orchestrator, "video"),
+            [
+                (Component::Pool, of_pool),
+                (Component::Gateway, of_gateway.clone())
+            ]
+        );
+        assert_eq!(due(Component::Gateway, &of_gateway), []);
+    }
 
     fn child(metadata: Value) -> Vec<(Component, String)> {
         concerned(&serde_json::from_value(metadata).unwrap())
