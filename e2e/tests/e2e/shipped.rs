@@ -27,7 +27,7 @@ async fn samples_and_bases_are_taken_by_the_api_server() -> Result<()> {
             ];
             cluster.kubectl(&dry).await.context(sample)?;
         }
-        for base in ["default", "cluster-wide"] {
+        for base in ["default", "cluster-wide", "own-images"] {
             let path = checkout(&format!("config/{base}")).display().to_string();
             let built = cluster.kubectl(&["kustomize", &path]).await?;
             // the operator of these tests has the namespace of that name
@@ -45,6 +45,24 @@ async fn samples_and_bases_are_taken_by_the_api_server() -> Result<()> {
             ];
             cluster.kubectl(&dry).await.context(base)?;
         }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_images_of_a_kustomization_reach_the_operator_and_the_nodes() -> Result<()> {
+    network("images", |network| async move {
+        let path = checkout("config/own-images").display().to_string();
+        let built = network.cluster.kubectl(&["kustomize", &path]).await?;
+        for (field, image) in [("image", "livepeer-operator"), ("value", "livepeer-node")] {
+            let line = format!("{field}: registry.example.com/{image}:0.1.0\n");
+            ensure!(built.contains(&line), "no {line}");
+            let plain = format!("{field}: {image}:");
+            ensure!(!built.contains(&plain), "{plain} is still there");
+        }
+        let given = "- --node-image=$(NODE_IMAGE)\n";
+        ensure!(built.contains(given), "the operator is not told");
         Ok(())
     })
     .await

@@ -66,6 +66,14 @@ fn the_readme_says_what_the_samples_ask_for() {
 }
 
 #[test]
+fn the_readme_shows_the_kustomization_that_is_shipped() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let shipped = read("config/own-images/kustomization.yaml");
+    let (_, shown) = shipped.split_once("kind: Kustomization\n").unwrap();
+    assert!(read("README.md").contains(&format!("```yaml\n{shown}```")));
+}
+
+#[test]
 fn the_bases_grant_what_the_chart_grants() {
     let chart =
         std::fs::read_to_string(repository().join("charts/livepeer/templates/_helpers.tpl"))
