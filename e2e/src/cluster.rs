@@ -30,16 +30,15 @@ mod provisioner;
 mod sweep;
 mod sysctls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::{Api, Client};
+use kube::Client;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use control::{Reply, Request};
+use control::{Named, Reply, Request};
 pub use daemons::Daemon;
 pub use gpus::GPUS;
 pub use keeper::run as keep;
@@ -136,11 +135,16 @@ impl Cluster {
     /// Forwards a free port of 127.0.0.1 to `svc/NAME` or `pod/NAME`, for as long as the
     /// answer lives. A Service is reached by its cluster address, so over all its endpoints.
     pub async fn forward(&self, namespace: &str, target: &str, port: u16) -> Result<Forward> {
-        let target = SocketAddr::new(self.address_of(namespace, target).await?, port);
+        let named = Named {
+            namespace: namespace.to_owned(),
+            target: target.to_owned(),
+            port,
+        };
         let request = Request::Forward {
-            target,
+            target: client::address_of(&self.client, &named).await?,
             port: 0,
             keep: false,
+            named: None,
         };
         match control::ask(&request).await? {
             (Reply::Forwarded { address }, held) => Ok(Forward {
@@ -151,7 +155,8 @@ impl Cluster {
         }
     }
 
-    /// The same until cluster-down, on the given port (0: any); for the demo.
+    /// The same until cluster-down, on the given port (0: any), also to what is made again
+    /// under that name; for the demo.
     pub async fn forward_kept(
         &self,
         namespace: &str,
@@ -159,38 +164,21 @@ impl Cluster {
         port: u16,
         listen: u16,
     ) -> Result<SocketAddr> {
-        let target = SocketAddr::new(self.address_of(namespace, target).await?, port);
+        let named = Named {
+            namespace: namespace.to_owned(),
+            target: target.to_owned(),
+            port,
+        };
         let request = Request::Forward {
-            target,
+            target: client::address_of(&self.client, &named).await?,
             port: listen,
             keep: true,
+            named: Some(named),
         };
         match control::ask(&request).await?.0 {
             Reply::Forwarded { address } => Ok(address),
             reply => bail!("unexpected reply {reply:?}"),
         }
-    }
-
-    async fn address_of(&self, namespace: &str, target: &str) -> Result<IpAddr> {
-        let address = match target.split_once('/') {
-            Some(("svc", name)) => {
-                let service = Api::<Service>::namespaced(self.client(), namespace)
-                    .get(name)
-                    .await?;
-                service.spec.and_then(|spec| spec.cluster_ip)
-            }
-            Some(("pod", name)) => {
-                let pod = Api::<Pod>::namespaced(self.client(), namespace)
-                    .get(name)
-                    .await?;
-                pod.status.and_then(|status| status.pod_ip)
-            }
-            _ => bail!("a target is svc/NAME or pod/NAME, not {target}"),
-        };
-        let address = address.with_context(|| format!("{target} has no address yet"))?;
-        address
-            .parse()
-            .with_context(|| format!("{target} has the address {address}"))
     }
 
     /// A command that will run inside the cluster's network and mount namespaces.

@@ -18,11 +18,14 @@ pub(crate) enum Request {
     /// Is everything up?
     Status,
     /// Forward a port of 127.0.0.1 (0: any) to an address of the cluster. Without `keep` it
-    /// lasts as long as the connection that asked.
+    /// lasts as long as the connection that asked. With `named` the address is that name's at
+    /// the time of each connection.
     Forward {
         target: SocketAddr,
         port: u16,
         keep: bool,
+        #[serde(default)]
+        named: Option<Named>,
     },
     /// That many of the stand-in's devices are healthy from now on.
     Gpus { healthy: usize },
@@ -30,6 +33,15 @@ pub(crate) enum Request {
     Kill { daemon: Daemon },
     /// Start one that was killed.
     Start { daemon: Daemon },
+}
+
+/// A Service or pod, which may be made again with another address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) namespace: String,
+    /// `svc/NAME` or `pod/NAME`.
+    pub(crate) target: String,
+    pub(crate) port: u16,
 }
 
 /// What the keeper answers.

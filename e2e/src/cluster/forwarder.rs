@@ -13,7 +13,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +24,21 @@ const QUEUE: usize = 16;
 /// Connections of one forward; a bound so that a test that leaks them notices.
 const CONNECTIONS: usize = 4096;
 
+/// A question for the address that a name has now; none when it has none.
+pub(crate) type Question = oneshot::Sender<Option<SocketAddr>>;
+
+/// Where connections go.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Fixed(SocketAddr),
+    /// Whoever knows is outside: nobody in the cluster's namespace reaches the API server's
+    /// forward.
+    Asked(mpsc::Sender<Question>),
+}
+
 struct Forward {
     listener: StdListener,
-    target: SocketAddr,
+    target: Target,
     cancel: CancellationToken,
 }
 
@@ -66,7 +78,7 @@ impl Forwarder {
     pub(crate) async fn forward(
         &self,
         port: u16,
-        target: SocketAddr,
+        target: Target,
         cancel: CancellationToken,
     ) -> Result<SocketAddr> {
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -115,15 +127,29 @@ async fn accept(forward: Forward) {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(copy(client, target));
+                    connections.spawn(copy(client, target.clone()));
                 }
             }
         }
     }
 }
 
+async fn address(target: Target) -> Option<SocketAddr> {
+    match target {
+        Target::Fixed(address) => Some(address),
+        Target::Asked(who) => {
+            let (question, answer) = oneshot::channel();
+            who.send(question).await.ok()?;
+            answer.await.ok().flatten()
+        }
+    }
+}
+
 /// One connection. A target that refuses shows as a connection that closes at once.
-async fn copy(mut client: TcpStream, target: SocketAddr) {
+async fn copy(mut client: TcpStream, target: Target) {
+    let Some(target) = address(target).await else {
+        return;
+    };
     client.set_nodelay(true).ok();
     match TcpStream::connect(target).await {
         Ok(mut server) => {

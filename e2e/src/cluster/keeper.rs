@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::control::{self, Reply, Request};
+use super::control::{self, Named, Reply, Request};
 use super::daemons::{API_SERVER, Daemon, Daemons};
-use super::forwarder::Forwarder;
+use super::forwarder::{Forwarder, Question, Target};
 use super::{addons, client, config, gpus, health, namespaces, paths, pki, provisioner};
 
 /// Requests that may wait for the loop; each asker waits for its reply, so few are enough.
@@ -43,6 +43,8 @@ struct Keeper {
     forwarder: Forwarder,
     /// Forwards that nobody holds, by their port.
     kept: HashMap<u16, CancellationToken>,
+    /// Each answers for the name of a kept forward, and ends with it.
+    namers: JoinSet<()>,
     healthy_gpus: watch::Sender<usize>,
     client: Client,
 }
@@ -73,7 +75,7 @@ async fn start(daemons: &mut Daemons) -> Result<(Forwarder, Client)> {
     let deadline = Instant::now() + START_DEADLINE;
     let forwarder = Forwarder::start()?;
     let api = forwarder
-        .forward(0, API_SERVER, CancellationToken::new())
+        .forward(0, Target::Fixed(API_SERVER), CancellationToken::new())
         .await?;
     config::write_kubeconfig(&paths::kubeconfig(), "admin", &format!("https://{api}"))?;
     for daemon in [Daemon::Etcd, Daemon::Containerd, Daemon::KubeApiserver] {
@@ -113,6 +115,7 @@ async fn serve(
         daemons: std::mem::take(daemons),
         forwarder,
         kept: HashMap::new(),
+        namers: JoinSet::new(),
         healthy_gpus,
         client,
     };
@@ -160,6 +163,17 @@ async fn converse(mut stream: UnixStream, asked: mpsc::Sender<Asked>) {
     }
 }
 
+/// Says which address the name has, until nobody can ask any more.
+async fn answer_for(client: Client, named: Named, mut questions: mpsc::Receiver<Question>) {
+    while let Some(question) = questions.recv().await {
+        let found = client::address_of(&client, &named).await;
+        if let Err(error) = &found {
+            tracing::debug!(target = named.target, %error, "has no address");
+        }
+        question.send(found.ok()).ok();
+    }
+}
+
 impl Keeper {
     async fn answer(&mut self, request: Request, gone: CancellationToken) -> Result<Reply> {
         match request {
@@ -170,7 +184,16 @@ impl Keeper {
                 }
                 health::node(&self.client).await?;
             }
-            Request::Forward { target, port, keep } => {
+            Request::Forward {
+                target,
+                port,
+                keep,
+                named,
+            } => {
+                let target = match named {
+                    Some(named) => self.asked(named),
+                    None => Target::Fixed(target),
+                };
                 let address = if keep {
                     self.keep(port, target).await?
                 } else {
@@ -192,9 +215,18 @@ impl Keeper {
         Ok(Reply::Done)
     }
 
+    /// A target whose address is looked up for each connection.
+    fn asked(&mut self, named: Named) -> Target {
+        while self.namers.try_join_next().is_some() {}
+        let (ask, questions) = mpsc::channel(QUEUE);
+        self.namers
+            .spawn(answer_for(self.client.clone(), named, questions));
+        Target::Asked(ask)
+    }
+
     /// A forward until the end. It takes the place of an older one of its port: what that one
     /// led to may be gone.
-    async fn keep(&mut self, port: u16, target: SocketAddr) -> Result<SocketAddr> {
+    async fn keep(&mut self, port: u16, target: Target) -> Result<SocketAddr> {
         let mut deadline = Instant::now();
         if let Some(older) = self.kept.remove(&port) {
             older.cancel();
@@ -202,7 +234,7 @@ impl Keeper {
         }
         let cancel = CancellationToken::new();
         let address = health::until(deadline, "the forward", || {
-            self.forwarder.forward(port, target, cancel.clone())
+            self.forwarder.forward(port, target.clone(), cancel.clone())
         })
         .await?;
         self.kept.insert(address.port(), cancel);

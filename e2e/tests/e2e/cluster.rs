@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use livepeer_e2e::cluster::faults::Signal;
@@ -129,7 +129,7 @@ async fn a_service_is_reached_by_name_from_a_pod_and_by_a_forward_from_outside()
             "metadata": {"name": "server"},
             "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]}
         });
-        create::<k8s_openapi::api::core::v1::Service>(&client, &namespace, service).await?;
+        create::<Service>(&client, &namespace, service.clone()).await?;
         pod_until(&client, &namespace, "server", "the server", is_ready).await?;
 
         let ask = "exec 3<>/dev/tcp/server/80 && cat <&3";
@@ -161,6 +161,16 @@ async fn a_service_is_reached_by_name_from_a_pod_and_by_a_forward_from_outside()
             .await?;
         ensure!(again == kept, "{again} is not {kept}");
         ensure!(read_line(again).await? == heard, "the older forward stays");
+
+        let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+        services.delete("server", &DeleteParams::default()).await?;
+        create::<Service>(&client, &namespace, service).await?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        health::until(deadline, "the Service that was made again", || async {
+            ensure!(read_line(again).await? == heard, "something else answers");
+            Ok(())
+        })
+        .await?;
         let uid = cluster
             .kubectl(&["-n", &namespace, "exec", "server", "--", "id", "-u"])
             .await?;
