@@ -33,14 +33,8 @@ pub fn verdict(pods: &[PodReport], wanted: u32) -> Option<Verdict> {
     } else {
         format!(": {}", reasons.join("; "))
     };
-    let older = pods.iter().any(|pod| !pod.current && !pod.terminating);
-    let reason = if older {
-        Reason::RollingOut
-    } else {
-        Reason::Starting
-    };
     Some(Verdict::not_ready(
-        reason,
+        on_the_way(pods),
         format!("{ready} of {wanted} pods are ready{why}"),
     ))
 }
@@ -58,11 +52,20 @@ pub fn reconciling(pods: &[PodReport], wanted: u32) -> Option<(Reason, String)> 
         ))
     } else if ready < wanted {
         Some((
-            Reason::Starting,
+            on_the_way(pods),
             format!("{ready} of {wanted} pods are ready"),
         ))
     } else {
         None
+    }
+}
+
+/// Where an older pod goes first, it may drain for minutes before the next one is made.
+fn on_the_way(pods: &[PodReport]) -> Reason {
+    if pods.iter().any(|pod| !pod.current) {
+        Reason::RollingOut
+    } else {
+        Reason::Starting
     }
 }
 
@@ -174,6 +177,16 @@ pub mod tests {
         let pods = [pod("a", false, true), pod("b", true, false)];
         assert_eq!(verdict(&pods, 1).unwrap().reason, Reason::RollingOut);
         assert_eq!(reconciling(&pods, 1).unwrap().0, Reason::RollingOut);
+    }
+
+    #[test]
+    fn while_the_old_pod_drains_and_no_other_is_there_it_rolls_out() {
+        let mut drains = pod("a", false, true);
+        drains.terminating = true;
+        let pods = [drains];
+        assert_eq!(verdict(&pods, 1).unwrap().reason, Reason::RollingOut);
+        assert_eq!(reconciling(&pods, 1).unwrap().0, Reason::RollingOut);
+        assert_eq!(verdict(&[], 1).unwrap().reason, Reason::Starting);
     }
 
     #[test]
