@@ -9,11 +9,14 @@ pub mod compare;
 pub mod verified;
 pub mod workload;
 
+use std::fmt::Debug;
+
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::names::FIELD_MANAGER;
@@ -72,6 +75,7 @@ pub async fn apply(
 ) -> Result<Applied, ApplyError> {
     let doubtful: Vec<_> = children
         .iter()
+        .filter(|child| !child.held)
         .map(|child| (child, key(owner, child)))
         .filter(|(child, key)| !verified.is_right(key, &child.hash))
         .collect();
@@ -99,7 +103,10 @@ pub async fn apply(
         let writes = stage.into_iter().map(|found| put(verified, found));
         applied.written.extend(try_join_all(writes).await?);
     }
-    remove_orphans(client, verified, owner, &children).await?;
+    // the pods of one that is held may mount what nobody else wants any more
+    if !children.iter().any(|child| child.held) {
+        remove_orphans(client, verified, owner, &children).await?;
+    }
     Ok(applied)
 }
 
@@ -111,7 +118,9 @@ struct Found<'a> {
     live: Option<DynamicObject>,
 }
 
-fn key(owner: &Owner, child: &Child) -> Key {
+/// The child as the memory of what is right knows it.
+#[must_use]
+pub fn key(owner: &Owner, child: &Child) -> Key {
     Key {
         kind: child.kind,
         namespace: owner.namespace.clone(),
@@ -157,11 +166,10 @@ fn is_immutable(live: &DynamicObject) -> bool {
 }
 
 /// Deletes this very object; false when it was gone, or another in its place, already.
-async fn delete(
-    api: &Api<DynamicObject>,
-    name: &str,
-    uid: Option<String>,
-) -> Result<bool, kube::Error> {
+pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<bool, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
     let only_this = DeleteParams::background().preconditions(Preconditions {
         uid,
         resource_version: None,

@@ -43,6 +43,8 @@ pub enum Part {
     Key,
     /// An orchestrator's Secret with one key a pool; a pool's Secret with its own.
     Credentials,
+    /// The pod that tries a new template before the one that serves is replaced.
+    Rehearsal,
 }
 
 impl Component {
@@ -67,6 +69,7 @@ impl Component {
                 Part::Settings,
                 Part::Key,
                 Part::Credentials,
+                Part::Rehearsal,
             ],
             Self::Pool => &[Part::Main, Part::Settings, Part::Credentials],
             Self::Gateway => &[Part::Main, Part::Settings],
@@ -101,6 +104,7 @@ impl Component {
             Part::Settings => "-settings",
             Part::Key => "-key",
             Part::Credentials => "-credentials",
+            Part::Rehearsal => "-rehearsal",
         };
         format!("-{}{part}", self.word())
     }
@@ -143,6 +147,8 @@ pub const LABEL_NAME: &str = "app.kubernetes.io/name";
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The component of a rehearsal: no selector of ours finds it.
+pub const REHEARSAL: &str = "rehearsal";
 
 /// On a child: hash of what was applied, so that a field we stopped setting is noticed
 /// after a restart of the operator too.

@@ -1,9 +1,11 @@
 //! The reconciler of `Orchestrator`: fetch, validate, build, apply, status.
 //!
-//! Applying is the same for every kind: [`crate::apply`].
+//! Applying is the same for every kind: [`crate::apply`]. Only here a new template is tried
+//! first: [`rehearsal`].
 
 pub mod build;
 pub mod fetch;
+pub mod rehearsal;
 pub mod status;
 pub mod validate;
 
@@ -49,8 +51,10 @@ impl Kind for Orchestrator {
         let owner = owner::of(self)?;
         let fetched = fetch::fetch(context, &owner, self).await?;
         let valid = validate::validate(self, &owner, &fetched)?;
-        let built = build::build(&owner, &valid, &fetched, &context.surroundings);
-        let (applied, pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        let mut built = build::build(&owner, &valid, &fetched, &context.surroundings);
+        let rehearsal = rehearsal::fetch(context, &owner, &mut built).await?;
+        let (applied, mut pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        pods.extend(rehearsal::apply(context, &owner, rehearsal).await?);
         let look_again = fetched.revoke_in;
         let observed = status::observe(&owner, fetched.service, pods).await;
         let (verdicts, facts) = status::status(self, &observed);

@@ -97,13 +97,13 @@ pub async fn pods(
         match event {
             Event::Init | Event::InitDone => {}
             Event::InitApply(pod) | Event::Apply(pod) => {
-                queues.instance(&pod.metadata).await;
+                queues.child(&pod.metadata).await;
                 if pod.metadata.deletion_timestamp.is_some() {
                     queues.bereaved(&pod.metadata, &stores).await;
                 }
             }
             Event::Delete(pod) => {
-                queues.instance(&pod.metadata).await;
+                queues.child(&pod.metadata).await;
                 queues.bereaved(&pod.metadata, &stores).await;
             }
         }

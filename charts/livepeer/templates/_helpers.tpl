@@ -44,10 +44,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# an annotation makes the kubelet sync mounted files at once
+# an annotation makes the kubelet sync mounted files at once; rehearsals come and go
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, create, patch, delete]
 # is the namespace being deleted?
 - apiGroups: [""]
   resources: [namespaces]

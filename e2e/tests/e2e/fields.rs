@@ -5,6 +5,7 @@
 mod nodes;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::network::{Network, REACTS, gateway};
@@ -212,6 +213,8 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_an_orchestrator_has_its_effect() -> Result<()> {
     network("fields-o", |network| async move {
+        a_runtime_class_is_there(&network).await?;
+        // of a class that nobody provides: its pod fits nowhere, so every edit comes at once
         let storage = json!({"storage": {"size": "2Gi", "storageClassName": "quick"}});
         network.apply("Orchestrator", "a", storage).await?;
         claimed_as_said_and_never_changed(&network).await?;
@@ -248,11 +251,25 @@ async fn every_field_of_an_orchestrator_has_its_effect() -> Result<()> {
                 Effect::Holds("transcoding = \"embedded\""),
             ),
         ];
-        fields.extend(gpu(ORCHESTRATOR));
         fields.extend(shared(ORCHESTRATOR, "a-orchestrator-settings"));
+        // last: a pod that waits for a claim is not told from one that is about to start
+        fields.extend(gpu(ORCHESTRATOR));
         check(&network, "Orchestrator", fields).await
     })
     .await
+}
+
+/// A rehearsal of one that is not there would be refused, and a refusal fails the test.
+async fn a_runtime_class_is_there(network: &Network) -> Result<()> {
+    let classes: Api<RuntimeClass> = Api::all(network.cluster.client());
+    let class = json!({"metadata": {"name": "nvidia"}, "handler": "runc"});
+    let made = classes
+        .create(&Default::default(), &serde_json::from_value(class)?)
+        .await;
+    match made {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
 }
 
 /// `storage` is fixed: its effect is the claim, and an edit is refused.

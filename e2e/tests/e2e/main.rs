@@ -12,6 +12,7 @@ mod pool_moves;
 mod problems;
 mod quiet;
 mod reconcile;
+mod rehearsal;
 mod shipped;
 mod stream;
 mod support;

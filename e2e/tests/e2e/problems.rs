@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::Api;
 use kube::api::PostParams;
+use kube::{Api, ResourceExt as _};
 use livepeer_e2e::network::{Network, STARTS, gateway};
 use livepeer_e2e::stream::clip;
 use serde_json::{Value, json};
@@ -31,6 +31,12 @@ async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
         let never = ("Orchestrator", "never");
         let message = network.condition(never, stalled, STARTS).await?;
         ensure!(message.contains("operator"), "{message}");
+        // nobody is served by a pod that is broken: what heals it comes at once
+        let undo = json!({"image": null, "imagePullPolicy": null});
+        network.edit("Orchestrator", "noimage", undo).await?;
+        let runs = ("Ready", "False", "NoTranscoders");
+        let resource = ("Orchestrator", "noimage");
+        network.condition(resource, runs, STARTS).await?;
         Ok(())
     })
     .await
@@ -65,14 +71,14 @@ async fn a_gateway_is_not_ready_while_nobody_transcodes_for_its_orchestrator() -
     .await
 }
 
-/// An edit of a gateway that its next pod does not survive, and what is told of it.
-struct Bad {
-    edit: Value,
-    reason: &'static str,
+/// An edit that a resource's next pod does not survive, and what is told of it.
+pub(crate) struct Bad {
+    pub(crate) edit: Value,
+    pub(crate) reason: &'static str,
     /// In the condition's message.
-    says: &'static str,
+    pub(crate) says: &'static str,
     /// Undoes the edit.
-    undo: Value,
+    pub(crate) undo: Value,
 }
 
 fn bad_edits() -> [Bad; 4] {
@@ -114,20 +120,24 @@ async fn a_bad_edit_says_why_and_the_old_pod_serves_on() -> Result<()> {
         secrets
             .create(&PostParams::default(), &serde_json::from_value(empty)?)
             .await?;
-        let old = network.pod("gateway", "a").await?;
-        for Bad {
-            edit,
-            reason,
-            says,
-            undo,
-        } in bad_edits()
+        let old = network.pods("gateway", "a").await?.remove(0);
+        let edits = bad_edits().into_iter().enumerate();
+        for (
+            seq,
+            Bad {
+                edit,
+                reason,
+                says,
+                undo,
+            },
+        ) in edits
         {
             network.edit("Gateway", "a", edit).await?;
             let message = network
                 .condition(("Gateway", "a"), ("Ready", "False", reason), STARTS)
                 .await?;
             ensure!(message.contains(says), "{reason}: {message}");
-            serves(&network, &old).await.context(reason)?;
+            serves(&network, &old, seq).await.context(reason)?;
             network.edit("Gateway", "a", undo).await?;
             network
                 .condition(("Gateway", "a"), ("Ready", "True", "Serving"), STARTS)
@@ -138,19 +148,21 @@ async fn a_bad_edit_says_why_and_the_old_pod_serves_on() -> Result<()> {
     .await
 }
 
-/// The pod is the one that it was, and a segment comes back through it.
-async fn serves(network: &Network, pod: &str) -> Result<()> {
+/// The pod is the one that it was, and the stream's next segment comes back through it.
+pub(crate) async fn serves(network: &Network, pod: &Pod, seq: usize) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
-    let found = pods.get(pod).await?;
+    let name = pod.name_any();
+    let found = pods.get(&name).await?;
+    ensure!(found.uid() == pod.uid(), "{name} was replaced");
     ensure!(
         found.metadata.deletion_timestamp.is_none(),
-        "{pod} was told to stop"
+        "{name} was told to stop"
     );
     let (pusher, _forward) = network.pusher("a").await?;
     let small = json!([{"name": "small", "width": 320, "height": 180, "bitrate": 200_000}]);
     let pusher = pusher.with_profiles(&small);
-    let segment = the_clip().await?.segment(0);
-    let reply = pusher.push("on", 0, segment, clip::SEGMENT).await;
+    let segment = the_clip().await?.segment(seq);
+    let reply = pusher.push("on", seq, segment, clip::SEGMENT).await;
     ensure!(reply.is_complete(1), "{} {:?}", reply.status, reply.error);
     Ok(())
 }

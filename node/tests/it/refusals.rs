@@ -81,6 +81,27 @@ fn a_secret_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn who_only_asks_for_the_settings_is_refused_what_the_role_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    for (credentials, code) in [(folder.path().to_str().unwrap(), 0), ("/none", 64)] {
+        let text = format!("[orchestrator]\ncredentials_dir = \"{credentials}\"\n");
+        std::fs::write(&path, text).unwrap();
+        let arguments = ["orchestrator", "--settings", path.to_str().unwrap()];
+        let mut asked = node(&arguments);
+        let output = asked.arg("--print-settings").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        if code != 0 {
+            assert_says(
+                &said,
+                &["node.toml", "orchestrator.credentials_dir", "/none"],
+            );
+        }
+    }
+}
+
+#[test]
 fn the_help_tells_the_exit_statuses() {
     let output = node(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));

@@ -74,6 +74,17 @@ pub fn same_value(left: &str, right: &str) -> bool {
     left == right || nanos(left).is_some_and(|value| Some(value) == nanos(right))
 }
 
+/// What `wanted` is above `held`, rounded up to thousandths; `None` when that is nothing.
+#[must_use]
+pub fn beyond(wanted: &str, held: &str) -> Option<String> {
+    let more = nanos(wanted)?.checked_sub(nanos(held)?)?;
+    let milli = NANO / 1_000;
+    (more > 0).then(|| match more % NANO {
+        0 => (more / NANO).to_string(),
+        _ => format!("{}m", (more + milli - 1) / milli),
+    })
+}
+
 const NANO: i128 = 1_000_000_000;
 
 /// Suffixes of apimachinery's `resource.Quantity`, as numerator and denominator.
@@ -123,7 +134,7 @@ fn nanos(text: &str) -> Option<i128> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Quantity, same_value};
+    use super::{Quantity, beyond, same_value};
 
     #[test]
     fn quantities_of_one_value_are_the_same_however_written() {
@@ -137,6 +148,21 @@ mod tests {
         }
         assert!(!same_value("1G", "1Gi"));
         assert!(!same_value("x", "y"));
+    }
+
+    #[test]
+    fn what_is_beyond_another_is_a_quantity_and_what_is_not_is_none() {
+        for (wanted, held, more) in [
+            ("2", "500m", Some("1500m")),
+            ("1Gi", "1023Mi", Some("1048576")),
+            ("1", "0", Some("1")),
+            ("1000n", "0", Some("1m")),
+            ("1", "1000m", None),
+            ("100m", "2", None),
+            ("x", "0", None),
+        ] {
+            assert_eq!(beyond(wanted, held).as_deref(), more, "{wanted} {held}");
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct Child {
     pub hash: String,
     /// What is in it stands nowhere else: it is never deleted to be made again.
     pub only_copy: bool,
+    /// Wanted, and not to be written yet: what is there stays as it is.
+    pub held: bool,
 }
 
 impl Child {
@@ -101,6 +103,7 @@ impl Child {
             object,
             hash,
             only_copy: false,
+            held: false,
         }
     }
 }

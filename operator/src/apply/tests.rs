@@ -150,6 +150,24 @@ async fn what_pods_mount_is_written_before_the_pods() {
 }
 
 #[tokio::test]
+async fn one_that_is_held_stays_as_it_is_and_so_does_what_its_pods_may_mount() {
+    let table = Table::default();
+    let client = Client::new(table.clone(), "ns");
+    let owner = owner("TranscoderPool", "a");
+    let mut children = children(&owner);
+    children[0].held = true;
+    let applied = apply(&client, &Verified::default(), &owner, children).await;
+    assert_eq!(applied.unwrap().written.len(), 2);
+    let asked = table.asked("");
+    let touched = asked
+        .iter()
+        .any(|line| line.ends_with("/deployments/a-pool"));
+    assert!(!touched, "{asked:?}");
+    let swept = asked.iter().any(|line| line.ends_with("/secrets"));
+    assert!(!swept, "{asked:?}");
+}
+
+#[tokio::test]
 async fn what_is_invalid_is_told_from_what_is_refused_today_and_from_what_goes_by_itself() {
     let told = async |code| {
         let table = Table {

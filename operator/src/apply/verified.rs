@@ -69,6 +69,13 @@ impl Verified {
         lock(&self.children).entry(key).or_default().right = Some((version, hash.to_owned()));
     }
 
+    /// The child is to be read again, whatever its watch says.
+    pub fn doubt(&self, key: &Key) {
+        if let Some(entry) = lock(&self.children).get_mut(key) {
+            entry.right = None;
+        }
+    }
+
     /// True when nothing happened to the child since it was right with `hash`.
     #[must_use]
     pub fn is_right(&self, key: &Key, hash: &str) -> bool {
@@ -130,6 +137,17 @@ mod tests {
         assert!(!verified.is_right(&key(), "other"));
         verified.saw(key(), Some("8".into()), false);
         assert!(!verified.is_right(&key(), "h"), "somebody changed it");
+    }
+
+    #[test]
+    fn a_child_that_is_doubted_is_right_again_as_soon_as_it_was_read() {
+        let verified = Verified::default();
+        verified.saw(key(), Some("7".into()), false);
+        verified.found_right(key(), "7".into(), "h");
+        verified.doubt(&key());
+        assert!(!verified.is_right(&key(), "h"));
+        verified.found_right(key(), "7".into(), "h");
+        assert!(verified.is_right(&key(), "h"));
     }
 
     #[test]

@@ -23,7 +23,9 @@ use crate::names::{ANNOTATION_SETTINGS, ANNOTATION_TEMPLATE, Part};
 /// User and group of the node: not root, nobody else's.
 const USER: i64 = 64935;
 /// Bound of `/tmp`.
-const SCRATCH: &str = "256Mi";
+pub(crate) const SCRATCH: &str = "256Mi";
+/// The node's container; others may have been put beside it.
+pub(crate) const CONTAINER: &str = "node";
 /// What a pod gets on top of lame-duck time and drain deadline to flush and exit.
 const EXIT_MARGIN: Duration = Duration::from_secs(15);
 /// Probes wait this long for an answer; the listener does nothing but answer.
@@ -195,7 +197,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
     let image = pod.node.image.as_ref().unwrap_or(&surroundings.node_image);
     let template = pod.node.pod_template.as_ref();
     let mut built = json!({
-        "name": "node",
+        "name": CONTAINER,
         "image": image,
         "args": [pod.role.name(), "--settings", format!("{}/{}", settings::FOLDER, settings::FILE)],
         "env": [],

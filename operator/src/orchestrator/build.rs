@@ -118,4 +118,4 @@ fn stateful_set(maker: &Maker<'_>, template: Value, storage: &Storage) -> Value 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -108,6 +108,7 @@ mod tests {
     use crate::api::Orchestrator;
     use crate::conditions::Truth;
     use crate::observe::rollout::tests::pod;
+    use crate::orchestrator::rehearsal;
     use crate::reason::Reason;
     use serde_json::{Value, json};
 
@@ -170,6 +171,27 @@ mod tests {
         assert_eq!(verdicts.ready.truth, Truth::True);
         assert!(verdicts.ready.message.ends_with("has no address yet"));
         assert_eq!(facts.endpoint, None);
+    }
+
+    #[test]
+    fn what_keeps_a_rehearsal_is_the_reason_although_the_old_pod_serves() {
+        let mut observed = observed(4, Ok(()));
+        observed.pods[0].current = false;
+        let spec = orchestrator(json!({}));
+        let (verdicts, _) = status(&spec, &observed);
+        assert_eq!(verdicts.ready.reason, Reason::RollingOut);
+        let waiting = json!({"reason": "ImagePullBackOff", "message": "not found"});
+        let container = json!({"name": "node", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": waiting}});
+        let pod = json!({"metadata": {"name": "video-orchestrator-rehearsal"},
+            "status": {"containerStatuses": [container]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        observed.pods.push(rehearsal::report(pod));
+        let (verdicts, facts) = status(&spec, &observed);
+        assert_eq!(verdicts.ready.reason, Reason::ImagePullFailed);
+        let says = "pod video-orchestrator-rehearsal: image i: not found";
+        assert_eq!(verdicts.ready.message, says);
+        assert_eq!(facts.capacity, Some(4));
     }
 
     #[test]

@@ -73,7 +73,10 @@ impl Queues {
     }
 
     /// Whose child it is: those are due whom its owner references name, and whom its
-    /// labels name, so that a hand that takes away the one or the other is noticed.
+    /// labels name, so that a hand that takes away the one or the other is noticed. A pod
+    /// has the labels, a rehearsal the owner. (A pool's pods also say what their orchestrator
+    /// offers, an orchestrator's what its gateways can use; those look for themselves every
+    /// few seconds, and at once when such a pod goes: [`Self::bereaved`].)
     pub async fn child(&self, child: &ObjectMeta) {
         let namespace = child.namespace.as_deref().unwrap_or_default();
         for (component, name) in concerned(child) {
@@ -86,16 +89,6 @@ impl Queues {
         let namespace = secret.namespace.as_deref().unwrap_or_default();
         let name = secret.name.as_deref().unwrap_or_default();
         for (component, name) in referrers(stores, namespace, name) {
-            self.push(component, namespace, &name).await;
-        }
-    }
-
-    /// The resource whose labels a pod carries is due. A pool's pods also say what their
-    /// orchestrator offers, an orchestrator's what its gateways can use; those look for
-    /// themselves every few seconds, and at once when such a pod goes.
-    pub async fn instance(&self, pod: &ObjectMeta) {
-        if let Some((component, name)) = labelled(pod) {
-            let namespace = pod.namespace.as_deref().unwrap_or_default();
             self.push(component, namespace, &name).await;
         }
     }

@@ -35,7 +35,7 @@ fn fetched(pools: &[&str]) -> Fetched {
     }
 }
 
-fn made(spec: Value, pools: &[&str]) -> Built {
+pub(crate) fn made(spec: Value, pools: &[&str]) -> Built {
     let orchestrator = orchestrator(spec);
     let owner = owner("Orchestrator", "video");
     let fetched = fetched(pools);

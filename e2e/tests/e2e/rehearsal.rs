@@ -1,0 +1,180 @@
+//! An orchestrator has one pod, and the old one goes before the new one comes: what would
+//! leave nobody is found out before, and what is good rolls.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
+use livepeer_e2e::cluster::health;
+use livepeer_e2e::install;
+use livepeer_e2e::network::{Network, STARTS};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::problems::{Bad, serves};
+use crate::support::network;
+
+/// Nobody listens there.
+const NO_IMAGE: &str = "127.0.0.1:9/nope:1";
+const REHEARSAL: &str = "a-orchestrator-rehearsal";
+
+fn bad_edits() -> [Bad; 4] {
+    let undo = json!({"image": null, "podTemplate": null});
+    [
+        Bad {
+            edit: json!({ "image": NO_IMAGE }),
+            reason: "ImagePullFailed",
+            says: NO_IMAGE,
+            undo: undo.clone(),
+        },
+        Bad {
+            edit: json!({"podTemplate": {"nodeSelector": {"no": "such"}}}),
+            reason: "Unschedulable",
+            says: "selector",
+            undo: undo.clone(),
+        },
+        Bad {
+            // fits nowhere, and not because the pod that serves is there
+            edit: json!({"podTemplate": {"resources": {"requests": {"cpu": "1000"}}}}),
+            reason: "Unschedulable",
+            says: "Insufficient cpu",
+            undo: undo.clone(),
+        },
+        Bad {
+            // a program that does not know the node's arguments
+            edit: json!({"image": "livepeer.local/operator:dev"}),
+            reason: "CrashLoop",
+            says: "exit status 2",
+            undo,
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_edit_of_an_orchestrator_says_why_and_its_pod_serves_on() -> Result<()> {
+    network("rehearse", |network| async move {
+        network.smallest("a", 1).await?;
+        let before = (network.pod_identities().await?, generation(&network).await?);
+        let old = orchestrator(&network).await?;
+        let edits = bad_edits().into_iter().enumerate();
+        for (
+            seq,
+            Bad {
+                edit,
+                reason,
+                says,
+                undo,
+            },
+        ) in edits
+        {
+            network.edit("Orchestrator", "a", edit).await?;
+            let failed = ("Ready", "False", reason);
+            let message = network
+                .condition(("Orchestrator", "a"), failed, STARTS)
+                .await?;
+            ensure!(message.contains(says), "{reason}: {message}");
+            serves(&network, &old, seq).await.context(reason)?;
+            network.edit("Orchestrator", "a", undo).await?;
+            serving(&network).await?;
+        }
+        health::until(Instant::now() + STARTS, "all as it was", || async {
+            let after = (network.pod_identities().await?, generation(&network).await?);
+            ensure!(after == before, "{before:?} became {after:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_lost_after_a_bad_edit_comes_back_as_it_was() -> Result<()> {
+    network("comesback", |network| async move {
+        network.smallest("a", 1).await?;
+        let old = orchestrator(&network).await?;
+        network
+            .edit("Orchestrator", "a", json!({ "image": NO_IMAGE }))
+            .await?;
+        let failed = ("Ready", "False", "ImagePullFailed");
+        network
+            .condition(("Orchestrator", "a"), failed, STARTS)
+            .await?;
+        let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
+        pods.delete(&old.name_any(), &DeleteParams::default())
+            .await?;
+        let new = replaced(&network, &old).await?;
+        ensure!(image(&new) == image(&old), "{:?}", image(&new));
+
+        network
+            .edit("Orchestrator", "a", json!({"image": null}))
+            .await?;
+        serving(&network).await?;
+        serves(&network, &new, 0).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_edit_of_an_orchestrator_replaces_its_pod_and_leaves_no_rehearsal() -> Result<()> {
+    network("rolls", |network| async move {
+        network.smallest("a", 1).await?;
+        let old = orchestrator(&network).await?;
+        let label = json!({"metadata": {"labels": {"team": "video"}}});
+        let edit = json!({ "podTemplate": label });
+        network.edit("Orchestrator", "a", edit).await?;
+        let new = replaced(&network, &old).await?;
+        ensure!(new.labels()["team"] == "video", "{:?}", new.labels());
+        install::ready(&network.cluster, &network.namespace, STARTS).await?;
+        serves(&network, &new, 0).await?;
+        let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
+        health::until(Instant::now() + STARTS, "no rehearsal", || async {
+            let left = pods.get_opt(REHEARSAL).await?;
+            ensure!(left.is_none(), "still there");
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+async fn orchestrator(network: &Network) -> Result<Pod> {
+    let pods = network.pods("orchestrator", "a").await?;
+    let pod = pods.into_iter().next();
+    pod.context("no pod of the orchestrator")
+}
+
+/// Times that somebody changed what the StatefulSet wants.
+async fn generation(network: &Network) -> Result<Option<i64>> {
+    let sets = network.child("StatefulSet", "apps/v1");
+    Ok(sets.get("a-orchestrator").await?.metadata.generation)
+}
+
+async fn serving(network: &Network) -> Result<()> {
+    let serves = ("Ready", "True", "Serving");
+    network
+        .condition(("Orchestrator", "a"), serves, STARTS)
+        .await
+        .map(drop)
+}
+
+/// Waits until another pod is there in place of `old`, and ready.
+async fn replaced(network: &Network, old: &Pod) -> Result<Pod> {
+    health::until(Instant::now() + STARTS, "another pod", || async {
+        let new = orchestrator(network).await?;
+        ensure!(new.uid() != old.uid(), "the old one is there");
+        let status = serde_json::to_value(&new.status)?;
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let ready = |condition: &&Value| condition["type"] == "Ready";
+        let ready = conditions.into_iter().find(ready);
+        ensure!(
+            ready.is_some_and(|ready| ready["status"] == "True"),
+            "{status}"
+        );
+        Ok(new)
+    })
+    .await
+}
+
+fn image(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.containers.first()?.image.as_deref()
+}
