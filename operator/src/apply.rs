@@ -58,6 +58,15 @@ pub struct Owner {
     pub selector: String,
 }
 
+impl Owner {
+    /// Whether the object is a child of this very resource, and not of a namesake.
+    #[must_use]
+    pub fn owns(&self, object: &impl ResourceExt) -> bool {
+        let mut owners = object.owner_references().iter();
+        owners.any(|reference| reference.uid == self.reference.uid)
+    }
+}
+
 /// What an apply changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -263,15 +272,11 @@ fn refused(child: &Child, live: Option<&DynamicObject>, error: kube::Error) -> A
 }
 
 fn check_owner(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(), ApplyError> {
-    let owners = live.owner_references();
-    if owners
-        .iter()
-        .any(|reference| reference.uid == owner.reference.uid)
-    {
+    if owner.owns(live) {
         return Ok(());
     }
     let (kind, name) = (child.kind, child.name.clone());
-    let namesake = owners.iter().any(|reference| {
+    let namesake = live.owner_references().iter().any(|reference| {
         reference.kind == owner.reference.kind && reference.name == owner.reference.name
     });
     Err(if namesake {
@@ -313,12 +318,8 @@ async fn remove_orphans(
             .list_metadata(&ListParams::default().labels(&owner.selector))
             .await?;
         for object in ours {
-            let owned = object
-                .owner_references()
-                .iter()
-                .any(|reference| reference.uid == owner.reference.uid);
             let name = object.name_any();
-            if !owned
+            if !owner.owns(&object)
                 || wanted
                     .iter()
                     .any(|child| child.kind == kind && child.name == name)

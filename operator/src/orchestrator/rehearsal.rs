@@ -80,13 +80,13 @@ pub async fn fetch(
     let Some(set) = sets
         .get_opt(&child.name)
         .await?
-        .filter(|set| is_of(owner, set))
+        .filter(|set| owner.owns(set))
     else {
         return Ok(None);
     };
     let api = pods(context, owner);
     let pod = api.get_opt(&pod::name(owner)).await?;
-    let pod = pod.filter(|pod| is_of(owner, pod));
+    let pod = pod.filter(|pod| owner.owns(pod));
     let (mut step, mut wanted) = (Step::Roll, Value::Null);
     if template_of(&set) != Some(template) {
         let labels = selector(Component::Orchestrator, &owner.reference.name);
@@ -197,11 +197,6 @@ fn is_broken(pod: &Pod) -> bool {
 fn runs(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
     spec.is_some_and(|spec| spec.node_name.is_some())
-}
-
-fn is_of(owner: &Owner, object: &impl ResourceExt) -> bool {
-    let mut owners = object.owner_references().iter();
-    owners.any(|reference| reference.uid == owner.reference.uid)
 }
 
 /// The hash that the pods of a StatefulSet are given.
