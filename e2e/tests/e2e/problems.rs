@@ -121,31 +121,40 @@ async fn a_bad_edit_says_why_and_the_old_pod_serves_on() -> Result<()> {
             .create(&PostParams::default(), &serde_json::from_value(empty)?)
             .await?;
         let old = network.pods("gateway", "a").await?.remove(0);
-        let edits = bad_edits().into_iter().enumerate();
-        for (
-            seq,
-            Bad {
-                edit,
-                reason,
-                says,
-                undo,
-            },
-        ) in edits
-        {
-            network.edit("Gateway", "a", edit).await?;
-            let message = network
-                .condition(("Gateway", "a"), ("Ready", "False", reason), STARTS)
-                .await?;
-            ensure!(message.contains(says), "{reason}: {message}");
-            serves(&network, &old, seq).await.context(reason)?;
-            network.edit("Gateway", "a", undo).await?;
-            network
-                .condition(("Gateway", "a"), ("Ready", "True", "Serving"), STARTS)
-                .await?;
+        for (seq, bad) in bad_edits().into_iter().enumerate() {
+            bad.try_on(&network, "Gateway", &old, seq).await?;
         }
         Ok(())
     })
     .await
+}
+
+impl Bad {
+    /// Edits the `kind` called `a`: the condition says why, `old` serves the stream's segment
+    /// `seq`, and undoing it mends all.
+    pub(crate) async fn try_on(
+        self,
+        network: &Network,
+        kind: &'static str,
+        old: &Pod,
+        seq: usize,
+    ) -> Result<()> {
+        let Self {
+            edit,
+            reason,
+            says,
+            undo,
+        } = self;
+        network.edit(kind, "a", edit).await?;
+        let failed = ("Ready", "False", reason);
+        let message = network.condition((kind, "a"), failed, STARTS).await?;
+        ensure!(message.contains(says), "{reason}: {message}");
+        serves(network, old, seq).await.context(reason)?;
+        network.edit(kind, "a", undo).await?;
+        let serving = ("Ready", "True", "Serving");
+        network.condition((kind, "a"), serving, STARTS).await?;
+        Ok(())
+    }
 }
 
 /// The pod is the one that it was, and the stream's next segment comes back through it.

@@ -56,26 +56,8 @@ async fn a_bad_edit_of_an_orchestrator_says_why_and_its_pod_serves_on() -> Resul
         network.smallest("a", 1).await?;
         let before = (network.pod_identities().await?, generation(&network).await?);
         let old = orchestrator(&network).await?;
-        let edits = bad_edits().into_iter().enumerate();
-        for (
-            seq,
-            Bad {
-                edit,
-                reason,
-                says,
-                undo,
-            },
-        ) in edits
-        {
-            network.edit("Orchestrator", "a", edit).await?;
-            let failed = ("Ready", "False", reason);
-            let message = network
-                .condition(("Orchestrator", "a"), failed, STARTS)
-                .await?;
-            ensure!(message.contains(says), "{reason}: {message}");
-            serves(&network, &old, seq).await.context(reason)?;
-            network.edit("Orchestrator", "a", undo).await?;
-            serving(&network).await?;
+        for (seq, bad) in bad_edits().into_iter().enumerate() {
+            bad.try_on(&network, "Orchestrator", &old, seq).await?;
         }
         health::until(Instant::now() + STARTS, "all as it was", || async {
             let after = (network.pod_identities().await?, generation(&network).await?);
