@@ -3,8 +3,9 @@
 //! Pushes overlap and finish in any order; a playlist may only grow at its end. So a
 //! finished segment waits for those before it: until they are through, have failed,
 //! or have not come within [`HOLD_BACK`]. What is missing then is marked by a
-//! discontinuity, as is a clock that does not go on. A sequence number that goes far back, or comes again with other
-//! bytes, is a stream that started over: it continues behind a discontinuity.
+//! discontinuity, as is a clock that does not go on. A sequence number that goes far back,
+//! or comes again with other bytes, is a stream that started over: it continues behind a
+//! discontinuity.
 //!
 //! All renditions of a segment are published at once, so their playlists are always
 //! aligned. Pure: the time comes in.
