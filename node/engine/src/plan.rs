@@ -16,6 +16,11 @@ const DEFAULT_GOP_FRAMES: u64 = 250;
 /// are aligned across renditions. A scene cut then becomes an I frame that is no keyframe.
 const KEYINT_INFINITE: i32 = 1 << 30;
 
+/// How full x264 takes its rate buffer to be when a segment begins: as full as it leaves it in
+/// a long run (`clip_qscale` in x264's ratecontrol.c). Its default of 0.9 is a credit that a
+/// long run has once and a segment each time: renditions of 2 s came out 2 to 4 % larger.
+const BUFFER_AT_START: &str = "vbv-init=0.8";
+
 /// Where frames are and who encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -86,6 +91,9 @@ pub(crate) fn encoder(
         ("preset", "medium".to_owned()),
         ("forced-idr", "1".to_owned()),
     ];
+    if route != Route::Nvenc {
+        options.push(("x264-params", BUFFER_AT_START.to_owned()));
+    }
     if let Some(name) = profile_name(profile.h264_profile) {
         options.push(("profile", name.to_owned()));
     }
@@ -203,6 +211,18 @@ mod tests {
         let settings = encoder(&profile(), Rational::new(25, 1), 1, false, Route::Cpu);
         assert_eq!((settings.bit_rate, settings.max_rate), (600_000, 600_000));
         assert_eq!(settings.frame_rate, Rational::new(30, 1));
+    }
+
+    #[test]
+    fn only_x264_is_told_of_its_buffer() {
+        for route in [Route::Cpu, Route::CudaToCpu, Route::Nvenc] {
+            let settings = encoder(&profile(), Rational::new(25, 1), 1, false, route);
+            let told = settings
+                .options
+                .iter()
+                .any(|(key, value)| *key == "x264-params" && value == BUFFER_AT_START);
+            assert_eq!(told, settings.codec == "libx264", "{route:?}");
+        }
     }
 
     #[test]
