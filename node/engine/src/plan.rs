@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use livepeer_ffmpeg::{EncoderSettings, Rational};
-use livepeer_media::{Gop, H264Profile, Profile};
+use livepeer_media::{Format, Gop, H264Profile, Profile};
 
 /// Frames between keyframes when the profile does not say: x264's default, here made explicit.
 const DEFAULT_GOP_FRAMES: u64 = 250;
@@ -141,6 +141,59 @@ pub(crate) fn frame_rate(profile: &Profile, source_rate: Rational) -> Rational {
     } else {
         // Only rate control looks at it when frames carry their own times.
         Rational::new(30, 1)
+    }
+}
+
+/// The unit of MPEG-TS's times.
+pub(crate) const MPEG_TS_TICK: Rational = Rational::new(1, 90_000);
+
+/// By how much MPEG-TS is sent ahead of its decoding times: its clock reference is earlier by
+/// that, and audio frames of up to half of it share a PES packet. A packet for each frame would
+/// cost a small rendition 3 % of its bytes. Only the first frame of a packet has a time of its
+/// own: behind a hole of less than 0.2 s the others come early until the next.
+const AHEAD_MICROS: &str = "400000";
+/// The same in ticks.
+const AHEAD: i64 = 36_000;
+
+/// Pictures from here on, in ticks, have room for [`AHEAD`] before them. A stream's first may
+/// not, and is written as it comes; between the two the clock references step back once.
+const ROOM_FROM: i64 = 90_000;
+
+/// How a container is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Muxing {
+    pub(crate) options: &'static [(&'static str, &'static str)],
+    /// The least decoding times that it can say.
+    pub(crate) video_floor: i64,
+    pub(crate) audio_floor: i64,
+}
+
+/// Of a segment whose first picture is at `begin`, in [`MPEG_TS_TICK`]s.
+pub(crate) fn muxing(format: Format, begin: i64) -> Muxing {
+    match format {
+        // The source's times as they are: no start at 1.4 s, no shift when below zero, which
+        // MPEG-TS cannot say.
+        Format::MpegTs if begin >= ROOM_FROM => Muxing {
+            options: &[
+                ("mpegts_copyts", "1"),
+                ("avoid_negative_ts", "disabled"),
+                ("max_delay", AHEAD_MICROS),
+            ],
+            // The clock is the video's: a frame that is decoded long before it is shown must
+            // not take it below zero.
+            video_floor: AHEAD,
+            audio_floor: 0,
+        },
+        Format::MpegTs => Muxing {
+            options: &[("mpegts_copyts", "1"), ("avoid_negative_ts", "disabled")],
+            video_floor: 0,
+            audio_floor: 0,
+        },
+        Format::Mp4 => Muxing {
+            options: &[],
+            video_floor: i64::MIN,
+            audio_floor: i64::MIN,
+        },
     }
 }
 

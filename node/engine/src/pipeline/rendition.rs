@@ -188,7 +188,12 @@ impl<'a> Rendition<'a> {
             plan::keyframes(profile),
             graph.time_base(),
         ));
-        self.open_muxer(&encoder, settings.frame_rate)?;
+        let begin = rescale(
+            frame.pts().unwrap_or(0),
+            source.time_base,
+            plan::MPEG_TS_TICK,
+        );
+        self.open_muxer(&encoder, settings.frame_rate, begin)?;
         self.chain = Some(Chain {
             graph,
             encoder,
@@ -199,7 +204,12 @@ impl<'a> Rendition<'a> {
         Ok(())
     }
 
-    fn open_muxer(&mut self, encoder: &Encoder, frame_rate: Rational) -> Result<(), JobError> {
+    fn open_muxer(
+        &mut self,
+        encoder: &Encoder,
+        frame_rate: Rational,
+        begin: i64,
+    ) -> Result<(), JobError> {
         let (mut output, waiting) = match self.muxer.take() {
             Some(Muxer::Waiting { output, audio }) => (output, audio),
             open => {
@@ -212,22 +222,14 @@ impl<'a> Rendition<'a> {
             Some(stream) => Some(output.add_copy(stream).map_err(fault)?),
             None => None,
         };
-        let (floor, options): (i64, &[(&str, &str)]) = match self.task.profile.format {
-            // The source's times as they are: no start at 1.4 s, no shift when below zero, which
-            // MPEG-TS cannot say.
-            Format::MpegTs => (
-                0,
-                &[("mpegts_copyts", "1"), ("avoid_negative_ts", "disabled")],
-            ),
-            Format::Mp4 => (i64::MIN, &[]),
-        };
-        output.write_header(options).map_err(fault)?;
+        let muxing = plan::muxing(self.task.profile.format, begin);
+        output.write_header(muxing.options).map_err(fault)?;
         self.muxer = Some(Muxer::Open(Streams {
             output,
             video,
             audio,
-            video_dts: DtsGuard::new(floor),
-            audio_dts: DtsGuard::new(floor),
+            video_dts: DtsGuard::new(muxing.video_floor),
+            audio_dts: DtsGuard::new(muxing.audio_floor),
         }));
         for packet in waiting {
             self.audio(packet)?;

@@ -75,6 +75,17 @@ pub(crate) fn segments() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Two seconds whose first picture is decoded at `seconds`.
+pub(crate) fn beginning_at(seconds: &str, fps: u32) -> Vec<u8> {
+    made(
+        &format!("at-{seconds}-{fps}.ts"),
+        &format!(
+            "-f lavfi -i testsrc2=size=640x360:rate={fps} -t 2 {X264} \
+             -muxdelay 0 -muxpreload 0 -output_ts_offset {seconds} -f mpegts"
+        ),
+    )
+}
+
 /// Two seconds of 60 fps video without audio.
 pub(crate) fn sixty() -> Vec<u8> {
     made(

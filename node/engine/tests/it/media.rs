@@ -105,3 +105,35 @@ pub(crate) fn decoded(data: &[u8]) -> (u64, u64) {
             (frames + 1, pixels + picture)
         })
 }
+
+/// What MPEG-TS says around the frames (ISO/IEC 13818-1, 2.4.3).
+#[derive(Debug, Default)]
+pub(crate) struct Transport {
+    /// PES packets of audio.
+    pub(crate) audio: usize,
+    /// Program clock references, in ticks of 90 kHz, in order.
+    pub(crate) clocks: Vec<i64>,
+}
+
+pub(crate) fn transport(data: &[u8]) -> Transport {
+    let mut found = Transport::default();
+    for packet in data.chunks_exact(188) {
+        let begins = packet[1] & 0x40 != 0;
+        let adapted = packet[3] & 0x20 != 0;
+        if adapted && packet[4] > 0 && packet[5] & 0x10 != 0 {
+            let base = u32::from_be_bytes([packet[6], packet[7], packet[8], packet[9]]);
+            found
+                .clocks
+                .push(i64::from(base) << 1 | i64::from(packet[10] >> 7));
+        }
+        let payload = if adapted {
+            5 + usize::from(packet[4])
+        } else {
+            4
+        };
+        if begins && packet[payload..].starts_with(&[0, 0, 1, 0xc0]) {
+            found.audio += 1;
+        }
+    }
+    found
+}

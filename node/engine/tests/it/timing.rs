@@ -2,7 +2,8 @@
 
 use crate::{clips, engine, job, media, small};
 use bytes::Bytes;
-use livepeer_media::{Engine, Profile, Shown};
+use livepeer_media::{Clip, Engine, Profile, Shown};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn joined_renditions_have_the_sources_times() {
@@ -43,6 +44,48 @@ async fn a_probe_tells_where_a_segment_begins_and_ends_on_the_streams_clock() {
         end = Some(shown.until);
     }
     assert_eq!(probed(&engine, &clips::mp4()).await, None);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audio_frames_share_packets_where_the_clock_can_run_ahead() {
+    let engine = engine().await;
+    let plain = job(&clips::plain(), vec![small()]);
+    let mut from_zero = plain.clone();
+    from_zero.clip = Some(Clip {
+        from: Duration::ZERO,
+        to: Duration::from_secs(2),
+    });
+    for (job, fewest, most) in [(plain, 8, 16), (from_zero, 1, 1)] {
+        let done = engine.transcode(job).await.unwrap();
+        let data = &done.renditions[0].data;
+        let frames = media::of_kind(&media::packets(data), "audio").len();
+        let packets = media::transport(data).audio;
+        let shared = frames / packets;
+        assert!((fewest..=most).contains(&shared), "{frames} in {packets}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_is_never_below_zero_nor_ahead_of_what_it_times() {
+    let engine = engine().await;
+    let one = Profile { fps: 1, ..small() };
+    for (begin, fps, profile) in [
+        ("0", 25, small()),
+        ("0.5", 10, small()),
+        ("1", 15, small()),
+        ("1.4", 25, one.clone()),
+        ("1.4", 25, small()),
+    ] {
+        let source = clips::beginning_at(begin, fps);
+        let done = engine.transcode(job(&source, vec![profile])).await.unwrap();
+        let data = &done.renditions[0].data;
+        let first = media::packets(data)[0].dts;
+        let clocks = media::transport(data).clocks;
+        assert!(clocks[0] <= first, "{begin} s, {fps}: {clocks:?}, {first}");
+        assert!(clocks.is_sorted(), "{begin} s, {fps}: {clocks:?}");
+    }
     engine.stop().await;
 }
 
