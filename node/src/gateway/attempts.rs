@@ -8,7 +8,8 @@
 //! * When every one of them says that it is full, or drains, more of the same is not worth
 //!   long waiting: a stream that ends makes room, a lost transcoder is back in a few seconds,
 //!   and one that drains without a stream is gone in two, and then its successor is waited
-//!   for. What has streams may drain for minutes, and no successor comes before its end.
+//!   for. What has streams may drain for minutes, and no successor comes before its end. One
+//!   without a transcoder beside them changes nothing in this, unless it has served the stream.
 //! * Who failed at the work is suspended when the segment turns out to be good.
 
 use std::sync::Arc;
@@ -90,8 +91,11 @@ struct History {
     asked: Vec<String>,
     /// Who said last that every session is taken, or that it drains.
     full: Vec<String>,
-    /// Since when that is all of them, and how many pauses there were since.
+    /// Since when that is all of them that have a transcoder, and how many pauses there were
+    /// since.
     all_full: Option<(Instant, u32)>,
+    /// Who has done segments of the stream before.
+    served_by: Vec<String>,
     /// Who is at it now.
     asking: Option<String>,
     last_error: String,
@@ -103,7 +107,10 @@ impl Attempts<'_> {
         let timeouts = Timeouts::of(self.job.duration(), self.timeout_multiplier);
         // a stalled first attempt leaves a whole one to the second
         let deadline = Instant::now() + timeouts.reply * 2;
-        let mut history = History::default();
+        let mut history = History {
+            served_by: self.sessions.served_by(),
+            ..History::default()
+        };
         let result = match timeout_at(deadline, self.work(timeouts, &mut history)).await {
             Ok(result) => result,
             Err(_) => {
@@ -171,14 +178,14 @@ impl Attempts<'_> {
     /// too long.
     fn pause(&self, history: &mut History, timeouts: Timeouts) -> Result<Duration, TranscodeError> {
         let said_so = |uri: &str| history.full.iter().any(|full| full == uri);
-        // who has long been gone is not waited for
         let is_full = |one: &Arc<Orchestrator>| one.opens_no_session() && said_so(one.uri());
-        if !self
-            .orchestrators
-            .lately_there(timeouts.reply)
-            .iter()
-            .all(is_full)
-        {
+        // who has long been gone is not waited for
+        let there = self.orchestrators.lately_there(timeouts.reply);
+        // a transcoder that restarts is soon back: who was served there may wait for it
+        let served = |uri: &str| history.served_by.iter().any(|by| by == uri);
+        let is_deserted = |one: &Arc<Orchestrator>| one.is_deserted() && !served(one.uri());
+        let useless = |one: &Arc<Orchestrator>| is_full(one) || is_deserted(one);
+        if !there.iter().any(is_full) || !there.iter().all(useless) {
             history.all_full = None;
             return Ok(RETRY_PAUSE);
         }

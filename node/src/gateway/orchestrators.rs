@@ -205,18 +205,30 @@ impl Orchestrators {
     pub(super) fn fullness(&self) -> String {
         let mut there = self.all();
         there.retain(|one| one.answers());
-        if there.iter().any(|one| one.is_draining()) {
-            let all = there.iter().all(|one| one.is_draining());
-            let full = if all { "" } else { "full, or " };
-            return format!("every orchestrator is {full}draining and takes no new streams");
-        }
+        let any = |holds: fn(&Orchestrator) -> bool| there.iter().any(|one| holds(one));
+        let why = [
+            (any(Orchestrator::is_full), "full"),
+            (any(Orchestrator::is_draining), "draining"),
+            (any(Orchestrator::is_deserted), "without a transcoder"),
+        ];
+        let why: Vec<_> = why
+            .into_iter()
+            .filter_map(|(holds, word)| holds.then_some(word))
+            .collect();
         let loads: Option<Vec<Load>> = self.all().iter().map(|one| one.load()).collect();
-        let Some(loads) = loads else {
-            return "every orchestrator is full".to_owned();
-        };
-        let sum = |of: fn(&Load) -> u32| loads.iter().map(of).fold(0, u32::saturating_add);
-        let (sessions, capacity) = (sum(|load| load.sessions), sum(|load| load.capacity));
-        format!("every orchestrator is full: {sessions} of {capacity} sessions are taken")
+        match (why.as_slice(), loads) {
+            (["draining"], _) => {
+                "every orchestrator is draining and takes no new streams".to_owned()
+            }
+            (["full"], Some(loads)) => {
+                let sum = |of: fn(&Load) -> u32| loads.iter().map(of).fold(0, u32::saturating_add);
+                let (sessions, capacity) = (sum(|load| load.sessions), sum(|load| load.capacity));
+                format!("every orchestrator is full: {sessions} of {capacity} sessions are taken")
+            }
+            // they may have changed since
+            ([], _) => "every orchestrator is full".to_owned(),
+            (why, _) => format!("every orchestrator is {}", why.join(" or ")),
+        }
     }
 
     /// Ready means that at least one of them can be used.

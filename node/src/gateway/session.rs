@@ -115,6 +115,15 @@ impl Sessions {
         self.with(|inner| !inner.sessions.is_empty())
     }
 
+    /// Who has done a segment of it, in a session that there still is.
+    pub(super) fn served_by(&self) -> Vec<String> {
+        self.with(|inner| {
+            let served = inner.sessions.iter();
+            let served = served.filter(|(_, session)| session.score.is_some());
+            served.map(|(uri, _)| uri.clone()).collect()
+        })
+    }
+
     /// The session there, unless its token has expired.
     pub(super) fn get(&self, uri: &str, unix_now: Duration) -> Option<Kept> {
         self.with(|inner| inner.sessions.get(uri)?.kept(unix_now))

@@ -1,6 +1,9 @@
 //! A gateway whose orchestrators take no more, or nobody's work at all.
 
+use std::time::Duration;
+
 use livepeer_proto::headers::encode;
+use tokio::time::Instant;
 
 use crate::client::{answer, assert_complete, curl, reply};
 use crate::clips;
@@ -34,8 +37,8 @@ async fn an_orchestrator_without_a_transcoder_makes_no_gateway_ready() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
+/// An orchestrator, its transcoder, and the gateway that has its one session.
+async fn full() -> (Node, Transcoder, Gateway) {
     let orchestrator = Node::orchestrator("max_sessions = 1");
     let mut transcoder = Transcoder::register(orchestrator.addr, SECRET)
         .await
@@ -49,7 +52,47 @@ async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
     };
     let (response, ()) = tokio::join!(post, work);
     assert_eq!(response.unwrap().status(), 200);
+    (orchestrator, transcoder, other)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_full_ones_only_those_it_served_wait_for_one_without_a_transcoder() {
+    let (full, _transcoder, _other) = full().await;
+    let deserted = Node::orchestrator("");
+    let gateway = Node::gateway(&[full.addr, deserted.addr], "");
+    gateway.wait_until_ready();
+    let is_deserted =
+        || gateway.status()["orchestrators"][1]["reason"] == "has no transcoder connected";
+    gateway.wait_for("it has asked both", is_deserted);
+    let why = "No sessions available\nevery orchestrator is full or without a transcoder\n\n503";
+    let begun = Instant::now();
+    assert_eq!(reply(gateway.push(&clips::good(), 0)), why);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?}");
+
+    let mut transcoder = Transcoder::register(deserted.addr, SECRET).await.unwrap();
+    gateway.wait_for("it can be used", || !is_deserted());
+    let push = gateway.push(&clips::good(), 1);
+    let task = transcoder.task().await.task_id;
+    transcoder.deliver(task).await;
+    assert_complete(push);
+
+    drop(transcoder);
+    gateway.wait_for("it cannot be used", is_deserted);
+    let begun = Instant::now();
+    let push = gateway.push(&clips::good(), 2);
+    gateway.wait_for("longer than a full one is", || {
+        begun.elapsed() > Duration::from_secs(6)
+    });
+    let mut transcoder = Transcoder::register(deserted.addr, SECRET).await.unwrap();
+    let task = transcoder.task().await.task_id;
+    transcoder.deliver(task).await;
+    assert_complete(push);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
+    let (orchestrator, mut transcoder, other) = full().await;
     let gateway = Node::gateway(&[orchestrator.addr], "");
     gateway.wait_until_ready();
     let retried = || gateway.metric("livepeer_gateway_attempts_retried_total");

@@ -74,8 +74,12 @@ impl Orchestrator {
         self.room().is_some()
     }
 
-    pub(super) fn is_deserted(&self) -> bool {
+    pub(in crate::gateway) fn is_deserted(&self) -> bool {
         self.room() == Some(Room::Deserted)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self.room(), Some(Room::Full(_)))
     }
 
     pub(in crate::gateway) fn is_draining(&self) -> bool {
@@ -84,7 +88,7 @@ impl Orchestrator {
 
     /// It said that every session is taken, or that it drains.
     pub(in crate::gateway) fn opens_no_session(&self) -> bool {
-        matches!(self.room(), Some(Room::Full(_) | Room::Draining))
+        self.is_full() || self.is_draining()
     }
 
     /// How many sessions a full one has, if it says so.
