@@ -23,28 +23,20 @@ use crate::names::FIELD_MANAGER;
 use child::{Child, ChildKind};
 use verified::{Key, Verified};
 
-/// Why children could not be applied.
+/// Why children could not be applied. `object` is kind and name.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("{kind:?} {name} exists and does not belong to this resource")]
-    NameConflict { kind: ChildKind, name: String },
-    #[error("{kind:?} {name} of a deleted namesake is still there")]
-    StillThere { kind: ChildKind, name: String },
+    #[error("{object} exists and is not ours; delete or rename one of the two")]
+    NameConflict { object: String },
+    #[error("{object} of a deleted namesake is still there")]
+    StillThere { object: String },
     #[error("namespace is being deleted")]
     NamespaceTerminating,
-    #[error("{kind:?} {name} was refused: {message}")]
-    Refused {
-        kind: ChildKind,
-        name: String,
-        message: String,
-    },
+    #[error("{object} was refused: {message}")]
+    Refused { object: String, message: String },
     /// As it is wanted it can never be applied.
-    #[error("{kind:?} {name} is refused as invalid: {message}")]
-    Invalid {
-        kind: ChildKind,
-        name: String,
-        message: String,
-    },
+    #[error("{object} is refused as invalid: {message}")]
+    Invalid { object: String, message: String },
     #[error("kubernetes request failed")]
     Kube(#[from] kube::Error),
 }
@@ -204,7 +196,7 @@ async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError
     }
     let written = write(&api, child, live.as_ref()).await?;
     remember(verified, key, &written, &child.hash);
-    Ok(format!("{:?} {}", child.kind, child.name))
+    Ok(child.to_string())
 }
 
 /// Server-side apply; where entries of others stand in the way, they are pruned first.
@@ -224,7 +216,7 @@ async fn write(
         (Err(_), _) => None,
     };
     let written = match stands_in_the_way {
-        None => first.map_err(|error| refused(child, live, error))?,
+        None => first.map_err(|error| not_changed(child, live, error))?,
         Some(prune) => {
             let merge = PatchParams {
                 field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -232,10 +224,10 @@ async fn write(
             };
             api.patch(&child.name, &merge, &Patch::Merge(&prune))
                 .await
-                .map_err(|error| refused(child, live, error))?;
+                .map_err(|error| not_changed(child, live, error))?;
             api.patch(&child.name, &parameters, &patch)
                 .await
-                .map_err(|error| refused(child, live, error))?
+                .map_err(|error| not_changed(child, live, error))?
         }
     };
     if let Some(path) = compare::difference(&child.object, &to_value(&written)) {
@@ -250,24 +242,29 @@ const IMMUTABLE: &str = "it was made immutable by hand, holds something else tha
 
 /// A refusal carries the API server's words: of what is wrong in itself, or of what a quota,
 /// a right or an admission policy says today.
-fn refused(child: &Child, live: Option<&DynamicObject>, error: kube::Error) -> ApplyError {
-    let (kind, name) = (child.kind, child.name.clone());
+pub fn refused(object: String, error: kube::Error) -> ApplyError {
     match error {
         kube::Error::Api(status) if status.code == 422 => ApplyError::Invalid {
-            kind,
-            name,
-            message: if live.is_some_and(is_immutable) {
-                format!("{IMMUTABLE}: {}", status.message)
-            } else {
-                status.message.clone()
-            },
+            object,
+            message: status.message.clone(),
         },
         kube::Error::Api(status) if matches!(status.code, 400 | 403) => ApplyError::Refused {
-            kind,
-            name,
+            object,
             message: status.message.clone(),
         },
         other => ApplyError::Kube(other),
+    }
+}
+
+/// A change of `live` that was refused.
+fn not_changed(child: &Child, live: Option<&DynamicObject>, error: kube::Error) -> ApplyError {
+    let immutable = live.is_some_and(is_immutable);
+    match refused(child.to_string(), error) {
+        ApplyError::Invalid { object, message } if immutable => ApplyError::Invalid {
+            object,
+            message: format!("{IMMUTABLE}: {message}"),
+        },
+        other => other,
     }
 }
 
@@ -275,14 +272,14 @@ fn check_owner(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(),
     if owner.owns(live) {
         return Ok(());
     }
-    let (kind, name) = (child.kind, child.name.clone());
+    let object = child.to_string();
     let namesake = live.owner_references().iter().any(|reference| {
         reference.kind == owner.reference.kind && reference.name == owner.reference.name
     });
     Err(if namesake {
-        ApplyError::StillThere { kind, name }
+        ApplyError::StillThere { object }
     } else {
-        ApplyError::NameConflict { kind, name }
+        ApplyError::NameConflict { object }
     })
 }
 

@@ -236,10 +236,9 @@ fn kept(ready: Verdict) -> Verdicts {
 fn told(error: ReconcileError) -> Result<Verdict, ReconcileError> {
     let (reason, message) = match error {
         ReconcileError::Told { reason, message } => (reason, message),
-        ReconcileError::Apply(ApplyError::NameConflict { kind, name }) => (
-            Reason::NameConflict,
-            format!("{kind:?} {name} exists and is not ours; delete or rename one of the two"),
-        ),
+        ReconcileError::Apply(error @ ApplyError::NameConflict { .. }) => {
+            (Reason::NameConflict, error.to_string())
+        }
         ReconcileError::Apply(error @ ApplyError::Refused { .. }) => {
             (Reason::ApplyRefused, error.to_string())
         }

@@ -18,7 +18,7 @@ use crate::support::network;
 const NO_IMAGE: &str = "127.0.0.1:9/nope:1";
 const REHEARSAL: &str = "a-orchestrator-rehearsal";
 
-fn bad_edits() -> [Bad; 4] {
+fn bad_edits() -> [Bad; 5] {
     let undo = json!({"image": null, "podTemplate": null});
     [
         Bad {
@@ -38,6 +38,13 @@ fn bad_edits() -> [Bad; 4] {
             edit: json!({"podTemplate": {"resources": {"requests": {"cpu": "1000"}}}}),
             reason: "Unschedulable",
             says: "Insufficient cpu",
+            undo: undo.clone(),
+        },
+        Bad {
+            // the schema knows no better, and no pod can be made of it
+            edit: json!({"podTemplate": {"tolerations": [{"key": "k", "operator": "Maybe"}]}}),
+            reason: "InvalidSpec",
+            says: "tolerations",
             undo: undo.clone(),
         },
         Bad {

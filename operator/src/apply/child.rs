@@ -1,5 +1,7 @@
 //! A child: an object that we want, with its kind, as JSON ready to be applied.
 
+use std::fmt;
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -76,6 +78,13 @@ pub struct Child {
     pub only_copy: bool,
     /// Wanted, and not to be written yet: what is there stays as it is.
     pub held: bool,
+}
+
+/// Kind and name, as people are told of it.
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.kind, self.name)
+    }
 }
 
 impl Child {

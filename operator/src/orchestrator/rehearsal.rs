@@ -31,7 +31,6 @@ use crate::kind::ReconcileError;
 use crate::names::{ANNOTATION_TEMPLATE, Component, FIELD_MANAGER};
 use crate::observe::{PodReport, selector};
 use crate::pod_problems;
-use crate::reason::Reason;
 
 /// A rehearsal that a node turned away or evicted is made again, not more often than this.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -244,17 +243,11 @@ async fn make(
             );
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Err(ReconcileError::told(
-            Reason::NameConflict,
-            format!("Pod {name} exists and is not ours; delete or rename one of the two"),
-        )),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
-            Err(ReconcileError::told(
-                Reason::ApplyRefused,
-                format!("Pod {name} was refused: {}", status.message),
-            ))
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let object = format!("Pod {name}");
+            Err(ApplyError::NameConflict { object }.into())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(apply::refused(format!("Pod {name}"), error).into()),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{RECONCILE_LIMIT, contained, is_refused, kept, same, told, weight};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::ApplyError;
-use crate::apply::child::ChildKind;
 use crate::conditions::{self, RECONCILING, STALLED, Verdict, Verdicts};
 use crate::kind::{Kind, ReconcileError};
 use crate::reason::Reason;
@@ -38,18 +37,13 @@ async fn a_turn_that_panics_or_hangs_is_an_error_of_its_resource() {
 
 #[test]
 fn an_invalid_child_waits_for_a_person_and_a_refused_one_is_tried_again() {
-    let (kind, name) = (ChildKind::Deployment, "a-pool".to_owned());
+    let object = "Deployment a-pool".to_owned();
     let message = "no".to_owned();
     let invalid = ApplyError::Invalid {
-        kind,
-        name: name.clone(),
+        object: object.clone(),
         message: message.clone(),
     };
-    let refused = ApplyError::Refused {
-        kind,
-        name,
-        message,
-    };
+    let refused = ApplyError::Refused { object, message };
     for (error, reason, also) in [
         (invalid, Reason::InvalidSpec, STALLED),
         (refused, Reason::ApplyRefused, RECONCILING),
