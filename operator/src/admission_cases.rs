@@ -34,7 +34,7 @@ impl Case {
 }
 
 /// Merge patches that break a CEL rule, by its message.
-const BROKEN_RULES: [(&str, &str); 24] = [
+const BROKEN_RULES: [(&str, &str); 25] = [
     (
         "metadata.name may have at most",
         r#"{"metadata": {"name": "a-name-that-is-longer-than-its-childrens-names-allow"}}"#,
@@ -118,6 +118,10 @@ const BROKEN_RULES: [(&str, &str); 24] = [
     (
         "name must be one of the presets",
         r#"{"spec": {"profiles": [{"name": "P240p30fps16x10"}]}}"#,
+    ),
+    (
+        "fps divided by fpsDen must be at most",
+        r#"{"spec": {"profiles": [{"name": "P240p30fps16x9", "fps": 240001, "fpsDen": 1000}]}}"#,
     ),
     (
         "source is the name of the ingested stream",

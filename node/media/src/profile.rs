@@ -123,7 +123,7 @@ impl Profile {
         if self.bitrate < 1000 || i32::try_from(self.bitrate).is_err() {
             return Err(JobError::input("Invalid argument"));
         }
-        if self.fps / self.fps_den > MAX_FPS {
+        if u64::from(self.fps) > u64::from(MAX_FPS) * u64::from(self.fps_den) {
             return Err(JobError::input("Invalid argument"));
         }
         Ok(())

@@ -6,7 +6,7 @@
 use kube::KubeSchema;
 use kube::core::{Message, Rule};
 use livepeer_settings::ProfileSettings;
-use livepeer_settings::profile::{EncoderProfile as NodeEncoderProfile, PRESETS};
+use livepeer_settings::profile::{EncoderProfile as NodeEncoderProfile, MAX_FPS, PRESETS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.width) == has(self.height) && has(self.height) == has(self.bitrate)").message("width, height and bitrate go together; none of them means that name is a preset"))]
 #[x_kube(validation = preset_exists())]
+#[x_kube(validation = not_too_fast())]
 pub struct Profile {
     /// Name of the rendition in playlists, and of the preset when no size is given.
     #[schemars(
@@ -36,7 +37,7 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1000, max = 500_000_000))]
     pub bitrate: Option<u32>,
-    /// Frames a second; 0 keeps the source's. Default: 0.
+    /// Frames a second, at most 240 when divided by fpsDen; 0 keeps the source's. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 480_000))]
     pub fps: Option<u32>,
@@ -68,6 +69,15 @@ fn preset_exists() -> Rule {
     Rule::new(format!("has(self.width) || self.name in [{names}]"))
         .message(Message::Message(message))
         .field_path(".name")
+}
+
+fn not_too_fast() -> Rule {
+    let rule =
+        format!("!has(self.fps) || self.fps <= {MAX_FPS} * (has(self.fpsDen) ? self.fpsDen : 1)");
+    let message = format!("fps divided by fpsDen must be at most {MAX_FPS} frames a second");
+    Rule::new(rule)
+        .message(Message::Message(message))
+        .field_path(".fps")
 }
 
 /// H.264 profiles, in go-livepeer's spelling.
