@@ -44,6 +44,7 @@ fn of_pod(pod: &Pod) -> Option<Problem> {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
+            && !condition.message.as_deref().is_some_and(waits_for_claim)
     });
     if let Some(condition) = unschedulable {
         let why = condition.message.as_deref().unwrap_or("no node fits");
@@ -60,6 +61,12 @@ fn of_pod(pod: &Pod) -> Option<Problem> {
             reason,
             message: format!("pod {name}: {why}"),
         })
+}
+
+/// The StatefulSet controller makes the claim just before the pod, and the scheduler may hear of
+/// the pod first (`persistentvolumeclaim "data-a-0" not found`); it looks again by itself.
+fn waits_for_claim(message: &str) -> bool {
+    message.contains("persistentvolumeclaim") && message.contains("not found")
 }
 
 fn of_container(container: &ContainerStatus) -> Option<(Reason, String)> {
@@ -180,6 +187,16 @@ mod tests {
         let problem = find([&pod]).unwrap();
         assert_eq!(problem.reason, Reason::Unschedulable);
         assert!(problem.message.contains("Insufficient cpu"));
+    }
+
+    #[test]
+    fn a_claim_that_the_scheduler_has_not_heard_of_yet_is_no_problem() {
+        let pod = pod(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False",
+            "reason": "Unschedulable", "message":
+            "0/1 nodes are available: persistentvolumeclaim \"data-a-0\" not found. not found"}]}),
+        );
+        assert_eq!(find([&pod]), None);
     }
 
     #[test]
