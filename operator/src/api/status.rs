@@ -47,12 +47,12 @@ pub struct PoolStatus {
     /// Transcoders that are registered with the orchestrator.
     #[serde(default)]
     pub registered: u32,
-    /// Orchestrators of the namespace that its pods work for: while its pods are being
-    /// replaced after a change of the reference, also the one that it had before.
+    /// Orchestrators that its pods work for, by name or, elsewhere, by address: while its pods
+    /// are being replaced after a change of the reference, also the one that it had before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
-        inner(length(max = 253)),
+        inner(length(max = 512)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub orchestrators: Vec<String>,

@@ -108,9 +108,36 @@ impl TranscoderPool {
     /// and those that its pods, which may be older, were last seen to work for.
     #[must_use]
     pub fn orchestrators(&self) -> BTreeSet<&str> {
-        let seen = self.status.iter().flat_map(|status| &status.orchestrators);
-        seen.map(String::as_str)
-            .chain(self.orchestrator_name())
-            .collect()
+        let mut names = self.works_for();
+        names.retain(|name| !is_address(name));
+        names
     }
+
+    /// Addresses of orchestrators elsewhere that its older pods were last seen to work for.
+    #[must_use]
+    pub fn addresses_left(&self) -> BTreeSet<&str> {
+        let mut addresses = self.works_for();
+        addresses.retain(|address| is_address(address) && self.wanted() != Some(address));
+        addresses
+    }
+
+    /// What its spec names: an Orchestrator, or the address of one elsewhere.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&str> {
+        let external = self.spec.orchestrator.external.as_ref();
+        self.orchestrator_name()
+            .or(external.map(|external| external.address.as_str()))
+    }
+
+    /// What its spec names, and what its status says of pods that may be older.
+    #[must_use]
+    pub fn works_for(&self) -> BTreeSet<&str> {
+        let seen = self.status.iter().flat_map(|status| &status.orchestrators);
+        seen.map(String::as_str).chain(self.wanted()).collect()
+    }
+}
+
+/// No name of an object has a colon.
+fn is_address(orchestrator: &str) -> bool {
+    orchestrator.contains("://")
 }

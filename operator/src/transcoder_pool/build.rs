@@ -35,7 +35,11 @@ pub fn build(
     let mut maker = Maker::new(Component::Pool, &owner.reference.name, owner);
     let text = settings::render(settings);
     maker.add_settings(&text);
-    let Fetched { credential, left } = fetched;
+    let Fetched {
+        credential,
+        left,
+        left_elsewhere,
+    } = fetched;
     let mut ours = left.clone();
     let (volume, theirs) = match credential {
         Credential::Derived {
@@ -60,6 +64,7 @@ pub fn build(
             name: name.clone(),
             port: PORT,
         }))
+        .chain(left_elsewhere.iter().cloned().map(Destination::External))
         .collect();
     let probe = Role::Transcoder.probe_port();
     maker.add_pool_policy(probe, &destinations, surroundings);

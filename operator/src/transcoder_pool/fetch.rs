@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
+use url::Url;
 
 use crate::api::TranscoderPool;
 use crate::api::orchestrator::Transcoding;
@@ -35,6 +36,8 @@ pub struct Fetched {
     pub credential: Credential,
     /// Credentials of pods that are older than the reference, by their Orchestrator.
     pub left: BTreeMap<String, String>,
+    /// Where else such pods work.
+    pub left_elsewhere: Vec<Url>,
 }
 
 pub async fn fetch(
@@ -70,7 +73,15 @@ pub async fn fetch(
             Err(error) => return Err(error),
         }
     }
-    Ok(Fetched { credential, left })
+    let elsewhere = pool.addresses_left().into_iter();
+    Ok(Fetched {
+        credential,
+        left,
+        // nothing but what was an address is put there
+        left_elsewhere: elsewhere
+            .filter_map(|address| address.parse().ok())
+            .collect(),
+    })
 }
 
 async fn derived(
@@ -90,8 +101,8 @@ async fn derived(
         let namespace = &owner.namespace;
         let mut message =
             format!("Orchestrator {orchestrator} does not exist in namespace {namespace}");
-        let others = pool.orchestrators().into_iter();
-        let others: Vec<_> = others.filter(|name| *name != orchestrator).collect();
+        let others = pool.works_for().into_iter();
+        let others: Vec<_> = others.filter(|one| *one != orchestrator).collect();
         if !others.is_empty() {
             let others = others.join(", ");
             message = format!("{message}; pods that run go on working for {others}");

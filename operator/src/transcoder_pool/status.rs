@@ -97,16 +97,16 @@ pub fn status(pool: &TranscoderPool, owner: &Owner, observed: &Observed) -> (Ver
     (verdicts, facts)
 }
 
-/// The Orchestrators that its pods work for. Older pods may work for any that was there
+/// The orchestrators that its pods work for. Older pods may work for any that was there
 /// before: those stay until the last of these pods has ended.
 fn orchestrators(pool: &TranscoderPool, pods: &[PodReport]) -> Vec<String> {
     let all = pods.iter().all(|pod| pod.current);
-    let names = if all {
-        pool.orchestrator_name().into_iter().collect()
+    let orchestrators = if all {
+        pool.wanted().into_iter().collect()
     } else {
-        pool.orchestrators()
+        pool.works_for()
     };
-    names.into_iter().map(str::to_owned).collect()
+    orchestrators.into_iter().map(str::to_owned).collect()
 }
 
 /// All pods are ready: does the other side see them?
@@ -184,7 +184,12 @@ mod tests {
     #[test]
     fn the_orchestrator_of_before_is_its_own_until_its_last_older_pod_has_ended() {
         let mut pool = pool(json!({"orchestrator": {"ref": {"name": "new"}}, "replicas": 2}));
-        pool.status = serde_json::from_value(json!({"orchestrators": ["old"]})).unwrap();
+        let before = ["https://192.0.2.7:8935", "old"];
+        pool.status = serde_json::from_value(json!({ "orchestrators": before })).unwrap();
+        let names: Vec<_> = pool.orchestrators().into_iter().collect();
+        assert_eq!(names, ["new", "old"]);
+        let elsewhere: Vec<_> = pool.addresses_left().into_iter().collect();
+        assert_eq!(elsewhere, ["https://192.0.2.7:8935"]);
         let of = |pods| {
             let observed = Observed {
                 pods,
@@ -195,7 +200,8 @@ mod tests {
         };
         let mut ending = pod("a", false, true);
         ending.terminating = true;
-        assert_eq!(of(vec![ending, pod("b", true, true)]), ["new", "old"]);
+        let all = ["https://192.0.2.7:8935", "new", "old"];
+        assert_eq!(of(vec![ending, pod("b", true, true)]), all);
         assert_eq!(of(vec![pod("b", true, true)]), ["new"]);
     }
 

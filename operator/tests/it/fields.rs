@@ -295,6 +295,7 @@ fn built(kind: &str, spec: &Value) -> Built {
             let fetched = transcoder_pool::fetch::Fetched {
                 credential,
                 left: BTreeMap::new(),
+                left_elsewhere: Vec::new(),
             };
             transcoder_pool::build::build(&owner, &valid, &fetched, &surroundings)
         }

@@ -24,16 +24,17 @@ fn made(spec: Value, credential: Credential, left: &[&str]) -> Built {
     let pool = pool(spec);
     let owner = owner("TranscoderPool", "fast");
     let valid = validate(&pool, &owner).unwrap();
-    let left = left
-        .iter()
-        .map(|name| ((*name).to_owned(), format!("secret of {name}")))
-        .collect();
-    build(
-        &owner,
-        &valid,
-        &Fetched { credential, left },
-        &surroundings(),
-    )
+    let (elsewhere, left): (Vec<&str>, Vec<&str>) =
+        left.iter().partition(|left| left.contains("://"));
+    let fetched = Fetched {
+        credential,
+        left: left
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("secret of {name}")))
+            .collect(),
+        left_elsewhere: elsewhere.iter().map(|at| at.parse().unwrap()).collect(),
+    };
+    build(&owner, &valid, &fetched, &surroundings())
 }
 
 fn with_ref(spec: Value) -> Built {
@@ -93,7 +94,7 @@ fn it_makes_everything_restricted_and_matching() {
 
 #[test]
 fn pods_of_before_a_move_keep_their_credential_and_their_way_to_the_orchestrator() {
-    let built = moved(json!({}), "new", &["old"]);
+    let built = moved(json!({}), "new", &["old", "https://192.0.2.7:8935"]);
     check_all(&built);
     let data = &child(&built, ChildKind::Secret, "-credentials")["data"];
     // printf 'secret of old' | base64
@@ -105,6 +106,7 @@ fn pods_of_before_a_move_keep_their_credential_and_their_way_to_the_orchestrator
         labels["app.kubernetes.io/instance"].clone()
     };
     assert_eq!([to(1), to(2)], ["new", "old"]);
+    assert_eq!(policy[3]["to"][0]["ipBlock"]["cidr"], "192.0.2.7/32");
     let after = moved(json!({}), "new", &[]);
     assert_eq!(after.template_hash, built.template_hash);
     let data = &child(&after, ChildKind::Secret, "-credentials")["data"];
