@@ -3,6 +3,8 @@
 # smallest network, a clip through its pods. Leaves the cluster up; `make demo-down` removes it.
 source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
+prepare
+take_turn "make demo"
 bring_up
 say "images"
 e2e/images.sh

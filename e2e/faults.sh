@@ -5,6 +5,8 @@
 #   e2e/faults.sh [--runs N] [FAULT...]
 source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 
+prepare
+take_turn "make faults"
 bring_up
 say "images"
 e2e/images.sh

@@ -22,7 +22,7 @@ licences() {
 
 cluster_up() {
     "$target/livepeer-e2e" cluster-status 2> /dev/null || was_down=true
-    "$target/livepeer-e2e" cluster-up
+    bring_up
 }
 
 lint_charts() {
@@ -51,9 +51,10 @@ step "documentation" env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc
 # features of the dependencies, and compile them again.
 step "unit and integration tests" cargo test --locked --quiet --workspace --no-fail-fast \
     --lib --bins --test it
+take_turn "make test"
 step "images" e2e/images.sh --sizes
 step "cluster" cluster_up
 step "images into the cluster" e2e/images.sh
 step "charts" lint_charts
 say "end-to-end tests"
-cargo test --locked --workspace --no-fail-fast --test e2e
+cargo test --locked --workspace --no-fail-fast --test e2e 8>&-
