@@ -20,6 +20,9 @@ use crate::support::{clip as the_clip, network, network_alone};
 /// Longer than it takes three failed readiness probes, two seconds apart, to be noticed.
 const PROBED: Duration = Duration::from_secs(10);
 
+/// What is left of an orchestrator `a` that is deleted.
+const CLAIM: &str = "persistentvolumeclaim/data-a-orchestrator-0";
+
 /// Two renditions: a second of work or two.
 pub(crate) async fn push(pusher: &Pusher, stream: &str, seq: usize) -> Result<Reply> {
     let two = json!([
@@ -108,31 +111,71 @@ async fn deleting_everything_ends_no_segment_and_leaves_only_the_claim() -> Resu
             Ok(())
         })
         .await?;
-        health::until(Instant::now() + STARTS, "an empty namespace", || async {
-            let kinds = "all,configmaps,secrets,poddisruptionbudgets,networkpolicies,pvc";
-            let ours = ["-l", "app.kubernetes.io/name=livepeer", "-o", "name"];
-            let mut args = vec!["-n", &network.namespace, "get", kinds];
-            args.extend(ours);
-            let left = network.cluster.kubectl(&args).await?;
-            ensure!(
-                left.trim() == "persistentvolumeclaim/data-a-orchestrator-0",
-                "left: {left}"
-            );
-            Ok(())
-        })
-        .await
+        left(&network, "", &[CLAIM]).await
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_deleted_finishes_its_segments() -> Result<()> {
-    network("lastpool", |network| async move {
+async fn a_pool_that_is_deleted_finishes_its_segments_and_leaves_nothing() -> Result<()> {
+    deleted_alone("lastpool", ("TranscoderPool", "pool"), &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_that_is_deleted_finishes_its_segments_and_leaves_its_claim() -> Result<()>
+{
+    deleted_alone("lastorch", ("Orchestrator", "orchestrator"), &[CLAIM]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_deleted_finishes_its_segments_and_leaves_nothing() -> Result<()> {
+    deleted_alone("lastgw", ("Gateway", "gateway"), &[]).await
+}
+
+/// Deletes one resource of a network in the middle of a stream's segment: of its children
+/// `stays` is left, and the resources beside it keep theirs.
+async fn deleted_alone(
+    prefix: &str,
+    (kind, component): (&'static str, &'static str),
+    stays: &'static [&'static str],
+) -> Result<()> {
+    network(prefix, |network| async move {
         network.smallest("a", 1).await?;
-        in_the_middle(&network, 1, async || {
-            network.delete("TranscoderPool", "a").await
-        })
-        .await
+        in_the_middle(&network, 1, async || network.delete(kind, "a").await).await?;
+        left(&network, component, stays).await?;
+        for other in ["orchestrator", "pool", "gateway"] {
+            let pods = network.pods(other, "a").await?.len();
+            let wanted = usize::from(other != component);
+            ensure!(pods == wanted, "{pods} pods of the {other}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until of what the operator made for `component` (empty: for all) only `stays` is left.
+async fn left(network: &Network, component: &str, stays: &[&str]) -> Result<()> {
+    let kinds = "all,configmaps,secrets,poddisruptionbudgets,networkpolicies,pvc";
+    let mut ours = "app.kubernetes.io/name=livepeer".to_owned();
+    if !component.is_empty() {
+        ours = format!("{ours},app.kubernetes.io/component={component}");
+    }
+    let args = [
+        "-n",
+        &network.namespace,
+        "get",
+        kinds,
+        "-l",
+        &ours,
+        "-o",
+        "name",
+    ];
+    let what = format!("the end of all but {stays:?}");
+    health::until(Instant::now() + STARTS, &what, || async {
+        let found = network.cluster.kubectl(&args).await?;
+        let found: Vec<&str> = found.lines().collect();
+        ensure!(found == stays, "left: {found:?}");
+        Ok(())
     })
     .await
 }
