@@ -112,6 +112,9 @@ pub async fn run(process: Process) -> Result<(), RoleError> {
     let engine = Engine::start(config, process.lifecycle.stop())
         .await
         .map_err(RoleError::Engine)?;
+    process
+        .health
+        .metrics(|registry| engine.register(registry.sub_registry_with_prefix("gateway")));
     let result = serve(process, listener, engine.clone()).await;
     engine.stop().await;
     result

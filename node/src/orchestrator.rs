@@ -32,7 +32,7 @@ use axum::routing::{any, get};
 use livepeer_media::{Engine, EngineError};
 use livepeer_proto::net::orchestrator_server::OrchestratorServer;
 use livepeer_proto::net::transcoder_server::TranscoderServer;
-use livepeer_settings::Transcoding;
+use livepeer_settings::{Role, Transcoding};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -115,7 +115,11 @@ impl Orchestrator {
             Transcoding::Embedded => {
                 process.health.expect("engine");
                 let config = engine_config::build(&settings.engine, settings_of.max_sessions);
-                Backend::Embedded(Engine::start(config, stop.clone()).await?)
+                let engine = Engine::start(config, stop.clone()).await?;
+                process.health.metrics(|registry| {
+                    engine.register(registry.sub_registry_with_prefix(Role::Orchestrator.name()));
+                });
+                Backend::Embedded(engine)
             }
             Transcoding::Pools => {
                 let credentials = match (secret, &settings_of.credentials_dir) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use livepeer_media::{Engine, EngineError};
 use livepeer_proto::capabilities;
-use livepeer_settings::Settings;
+use livepeer_settings::{Role, Settings};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,9 @@ pub async fn run(process: Process, secret: Option<String>) -> Result<(), RoleErr
     let settings = Arc::clone(&process.settings.borrow());
     let config = engine_config::build(&settings.engine, None);
     let engine = Engine::start(config, process.lifecycle.stop()).await?;
+    process.health.metrics(|registry| {
+        engine.register(registry.sub_registry_with_prefix(Role::Transcoder.name()));
+    });
     serve(process, engine.clone(), secret).await;
     engine.stop().await;
     Ok(())

@@ -7,6 +7,7 @@
 mod attempt;
 mod capacity;
 mod limits;
+mod metrics;
 mod quarantine;
 mod selftest;
 mod slot;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,6 +34,7 @@ use crate::profile;
 
 use attempt::{Attempt, Ended, Finished, SealedSource};
 use capacity::Capacity;
+use metrics::{Metrics, Refused};
 use quarantine::Quarantine;
 
 pub use limits::{Limits, thread_budget};
@@ -84,6 +87,7 @@ struct Shared {
     device: DeviceStatus,
     capacity: Mutex<Capacity>,
     quarantine: Mutex<Quarantine>,
+    metrics: Metrics,
     /// Process ids of the workers that live now.
     pids: Mutex<BTreeSet<u32>>,
 }
@@ -128,6 +132,7 @@ impl Engine {
             capacity: Mutex::new(Capacity::fixed(usize::from(device.is_usable()))),
             device,
             quarantine: Mutex::default(),
+            metrics: Metrics::default(),
             pids: Mutex::default(),
             config,
         });
@@ -173,7 +178,7 @@ impl Engine {
             return Err(JobError::new(Kind::Transcode, reason.as_str()));
         }
         let deadline = Instant::now() + job.deadline;
-        lock(&self.shared.quarantine).check(&job.stream, Instant::now())?;
+        self.check_quarantine(&job.stream)?;
         let started = Instant::now();
         let work = Work::Transcode(TranscodeWork {
             profiles: job.profiles,
@@ -205,7 +210,7 @@ impl Engine {
     /// does: a probe takes milliseconds, and so do those before it.
     pub async fn probe(&self, source: Bytes, stream: &str) -> Result<Probe, JobError> {
         let deadline = Instant::now() + SHORT_DEADLINE;
-        lock(&self.shared.quarantine).check(stream, Instant::now())?;
+        self.check_quarantine(stream)?;
         let call = Call {
             work: Work::Probe,
             source: Some(source),
@@ -235,6 +240,13 @@ impl Engine {
             Outcome::SandboxChecked(attempts) => Ok(attempts),
             Outcome::Transcoded(_) | Outcome::Probed(_) => Err(unexpected()),
         }
+    }
+
+    /// Refuses a stream that killed too many workers.
+    fn check_quarantine(&self, stream: &str) -> Result<(), JobError> {
+        lock(&self.shared.quarantine)
+            .check(stream, Instant::now())
+            .inspect_err(|_| self.shared.metrics.refused(Refused::Quarantined))
     }
 
     /// Runs work, twice if the first worker dies of it.
@@ -291,11 +303,21 @@ impl Engine {
             Err(mpsc::error::TrySendError::Full(())) if waits => {
                 match timeout_at(deadline, queue.reserve()).await {
                     Ok(place) => place.map_err(|_| JobError::stopped()),
-                    Err(_) => Err(JobError::busy()),
+                    Err(_) => Err(self.refuse(Refused::Waited)),
                 }
             }
-            Err(mpsc::error::TrySendError::Full(())) => Err(JobError::busy()),
+            Err(mpsc::error::TrySendError::Full(())) => Err(self.refuse(Refused::QueueFull)),
         }
+    }
+
+    fn refuse(&self, reason: Refused) -> JobError {
+        self.shared.metrics.refused(reason);
+        JobError::busy()
+    }
+
+    /// Registers what it counts, below the role whose engine it is.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// Sessions at once; 0 while the device is unusable.

@@ -1,6 +1,7 @@
 //! Peers that go in the middle of a segment: it costs time, and nothing else.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use livepeer_proto::headers::encode;
 use livepeer_proto::net::{self, transcode_result};
@@ -106,6 +107,22 @@ fn a_transcoder_that_dies_or_freezes_in_a_segment_costs_nothing() {
     transcoders[1 - at_work].signal("KILL");
     assert_complete(push);
     assert!(attempts("Lost") > before, "KILL hit nothing");
+}
+
+#[test]
+fn workers_that_are_lost_are_counted_by_their_role() {
+    let orchestrator = Node::orchestrator("");
+    let transcoder = Node::transcoder(orchestrator.addr, SECRET);
+    transcoder.wait_until_ready();
+    let lost = "livepeer_transcoder_engine_workers_lost_total{cause=\"Idle\"}";
+    let none = transcoder.metric(lost);
+    assert!(none < 0.5, "{none}");
+    let parent = transcoder.pid().to_string();
+    let killed = Command::new("pkill")
+        .args(["-KILL", "--parent", &parent])
+        .status();
+    assert!(killed.unwrap().success(), "it has no worker");
+    transcoder.wait_for("it is counted", || transcoder.metric(lost) > 0.5);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use livepeer_media::{Engine, JobError, Profile, TranscodeJob, Transcoded};
+use prometheus_client::registry::Registry;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -52,6 +53,18 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
+/// A sample of the engine's metrics; 0 where nothing was counted.
+fn counted(engine: &Engine, sample: &str) -> f64 {
+    let mut registry = Registry::default();
+    engine.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(sample));
+    values
+        .next()
+        .map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
 async fn gone(pid: u32) -> bool {
     for _ in 0..300 {
         if !fs::exists(format!("/proc/{pid}")).unwrap() {
@@ -69,6 +82,8 @@ async fn a_job_survives_the_death_of_its_worker() {
     signal(busy_worker(&engine).await, Signal::KILL);
     let done = running.join_all().await.remove(0).unwrap();
     assert_eq!(done.decoded_frames, 180);
+    let outside = r#"engine_workers_lost_total{cause="Outside"}"#;
+    assert!((counted(&engine, outside) - 1.0).abs() < f64::EPSILON);
     engine.stop().await;
 }
 
@@ -114,6 +129,13 @@ async fn a_stream_whose_workers_crash_three_times_is_quarantined() {
     let key = long_job().stream;
     let probed = engine.probe(clips::plain().into(), &key).await;
     assert!(probed.unwrap_err().is_input_fault());
+    for (sample, times) in [
+        (r#"engine_workers_lost_total{cause="Job"}"#, 3.0),
+        (r#"engine_jobs_refused_total{reason="Quarantined"}"#, 2.0),
+    ] {
+        let counted = counted(&engine, sample);
+        assert!((counted - times).abs() < f64::EPSILON, "{sample} {counted}");
+    }
     let other = TranscodeJob {
         stream: "another".to_owned(),
         ..job(&clips::plain(), vec![small()])
@@ -139,6 +161,8 @@ async fn probes_wait_for_a_worker_and_transcodes_are_refused() {
     }
     let first = jobs.join_next().await.unwrap().unwrap();
     assert_eq!(first.unwrap_err().to_string(), "TranscoderBusy");
+    let full = counted(&engine, r#"engine_jobs_refused_total{reason="QueueFull"}"#);
+    assert!(full > 0.5, "{full}");
     jobs.shutdown().await;
     engine.stop().await;
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::attempt::{self, Attempt, Ended, Finished};
+use super::metrics::{Loss, Refused};
 use super::spawner::Spawner;
 use super::worker::{Event, StartError, Worker};
 use super::{Shared, lock};
@@ -103,6 +104,7 @@ impl Slot {
                 Ok((worker, _)) => return worker,
                 Err(error) => {
                     tracing::warn!(slot = self.number, %error, "a worker did not start");
+                    self.shared.metrics.lost(Loss::Start);
                     sleep(jittered(delay, self.number)).await;
                     delay = (delay * 2).min(BACKOFF.1);
                 }
@@ -119,6 +121,7 @@ impl Slot {
                     match event {
                         Event::Gone { reason, .. } => {
                             tracing::warn!(slot = self.number, pid = worker.pid(), reason, "an idle worker was lost");
+                            self.shared.metrics.lost(Loss::Idle);
                             return;
                         }
                         // The answer of an attempt that was given up.
@@ -147,6 +150,7 @@ impl Slot {
         }
         if attempt.deadline <= Instant::now() {
             // It waited too long for a worker, which is not to blame.
+            self.shared.metrics.refused(Refused::Waited);
             let _ = attempt.reply.send(Ended::Failed(JobError::late()));
             return After::Keep;
         }
@@ -174,6 +178,7 @@ impl Slot {
         let request = Request::Run { attempt: id, work };
         if let Err(error) = worker.send(&request, &descriptors) {
             let reason = error.to_string();
+            self.shared.metrics.lost(Loss::Outside);
             let _ = reply.send(Ended::WorkerLost {
                 at_fault: false,
                 reason,
@@ -183,7 +188,7 @@ impl Slot {
         let watched = tokio::select! {
             biased;
             watched = self.watch(worker, id, deadline) => watched,
-            () = reply.closed() => return cancel(worker, id).await,
+            () = reply.closed() => return self.cancel(worker, id).await,
         };
         drop(running);
         let (ended, after) = match watched {
@@ -192,12 +197,26 @@ impl Slot {
                 Err(error) => (Ended::Failed(error), After::Keep),
             },
             Watched::Failed(error) => (Ended::Failed(error), After::Keep),
-            Watched::Late => (Ended::Failed(JobError::late()), After::Replace),
+            Watched::Late => {
+                self.shared.metrics.lost(Loss::Late);
+                (Ended::Failed(JobError::late()), After::Replace)
+            }
             Watched::Lost { at_fault, reason } => {
+                let cause = if at_fault { Loss::Job } else { Loss::Outside };
+                self.shared.metrics.lost(cause);
                 (Ended::WorkerLost { at_fault, reason }, After::Replace)
             }
         };
         let _ = reply.send(ended);
+        after
+    }
+
+    /// Asks for a job back that nobody waits for.
+    async fn cancel(&self, worker: &mut Worker, id: u64) -> After {
+        let after = cancel(worker, id).await;
+        if after == After::Replace {
+            self.shared.metrics.lost(Loss::Cancelled);
+        }
         after
     }
 
