@@ -44,6 +44,7 @@ step "packages" e2e/setup/packages.sh
 step "tools of the cluster" e2e/cluster/build-tools.sh
 step "format" cargo fmt --check
 step "licences, bans, sources" licences
+step "the page's player" e2e/setup/hls-js.sh
 step "lints" cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
     cargo doc --locked --quiet --workspace --no-deps --document-private-items --keep-going

@@ -20,7 +20,7 @@ mod hls;
 mod metrics;
 mod multipart;
 mod orchestrators;
-pub mod page;
+mod page;
 mod path;
 mod profiles;
 mod push;

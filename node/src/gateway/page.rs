@@ -1,8 +1,8 @@
 //! The `/` page: lists the streams of this gateway and plays them. Everything it needs
 //! is in the program, so it works without any other network.
 //!
-//! hls.js is vendored from the npm package of [`HLS_JS_VERSION`], Apache-2.0; a test
-//! compares it with the package.
+//! hls.js, Apache-2.0, is `dist/hls.light.min.js` of its npm package, and names its version
+//! itself; `e2e/setup/hls-js.sh` compares it and its licence with the package.
 
 use std::sync::Arc;
 
@@ -16,13 +16,6 @@ use tokio::time::Instant;
 
 use super::App;
 use super::stream::StreamReport;
-
-/// Version of the vendored player.
-pub const HLS_JS_VERSION: &str = "1.7.4";
-/// The vendored player, `dist/hls.light.min.js` of the package.
-pub const HLS_JS: &[u8] = include_bytes!("page/hls.light.min.js");
-/// Its licence.
-pub const HLS_JS_LICENSE: &str = include_str!("page/hls.js-LICENSE");
 
 /// Nothing but what is served here: no inline script, no other host. hls.js runs its
 /// demuxer in a worker from a blob and feeds the video element through another.
@@ -49,10 +42,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
             "/page.js",
             get(move || asset(script, include_bytes!("page/page.js"))),
         )
-        .route("/hls.light.min.js", get(move || asset(script, HLS_JS)))
+        .route(
+            "/hls.light.min.js",
+            get(move || asset(script, include_bytes!("page/hls.light.min.js"))),
+        )
         .route(
             "/hls.js-LICENSE",
-            get(move || asset(plain, HLS_JS_LICENSE.as_bytes())),
+            get(move || asset(plain, include_bytes!("page/hls.js-LICENSE"))),
         )
 }
 
