@@ -5,6 +5,8 @@
 pub mod clip;
 pub mod look;
 pub mod push;
+pub mod viewer;
 
 pub use clip::Clip;
 pub use push::{Pusher, Reply};
+pub use viewer::Viewer;
