@@ -1,13 +1,14 @@
 //! An accepted and a rejected object for every rule of the CustomResourceDefinitions.
 //!
 //! The rules are listed from the generated definitions. Bounds (`maximum`, `enum`,
-//! `required`, ...) are broken by changing a full object at that place; CEL rules and
-//! patterns are broken by the tables below, and a test fails for one that the tables
-//! forget. The end-to-end tests put every case to a real API server. Test support: the
+//! `required`, ...) are broken by changing a full object at that place, and so is the rule
+//! that an object has no other fields than the schema's; CEL rules and patterns are broken
+//! by the tables below, and a test fails for one that the tables forget. The end-to-end tests put every case to a real API server. Test support: the
 //! operator itself does not use it.
 
 mod full;
 mod listing;
+mod refusal;
 
 use serde_json::{Value, json};
 
@@ -21,8 +22,9 @@ pub struct Case {
     pub accepted: Value,
     /// And refuses this: to create, or as an update of `accepted` for a rule about change.
     pub rejected: Value,
-    /// What the refusal must name.
-    pub names: String,
+    /// What the refusal must say: the field's place as the API server writes it, and the
+    /// rule where it has words of its own.
+    pub says: Vec<String>,
 }
 
 impl Case {
@@ -157,34 +159,26 @@ fn case(rule: Rule) -> Result<Case, String> {
         .find(|object| find(&mut object.clone(), &rule.path).is_some())
         .ok_or_else(|| format!("{rule}: no full object has this place"))?;
     let mut rejected = accepted.clone();
-    let names = match &rule.test {
-        Test::Cel { message, .. } => {
-            break_rule(&mut rejected, &rule.path, message)
-                .ok_or_else(|| format!("{rule}: nothing breaks it"))?;
-            message.clone()
-        }
-        test => {
-            let last = rule
-                .path
-                .iter()
-                .rev()
-                .find(|name| !matches!(name.as_str(), "[]" | "{}"))
-                .cloned()
-                .unwrap_or_default();
-            let place =
-                find(&mut rejected, &rule.path).ok_or_else(|| format!("{rule}: no place"))?;
-            break_bound(place, test, &last).ok_or_else(|| format!("{rule}: nothing breaks it"))?;
-            match test {
-                Test::Required(field) => field.clone(),
-                _ => last,
-            }
-        }
-    };
+    if let Test::Cel { message, .. } = &rule.test {
+        break_rule(&mut rejected, &rule.path, message)
+            .ok_or_else(|| format!("{rule}: nothing breaks it"))?;
+    } else {
+        let last = rule
+            .path
+            .iter()
+            .rev()
+            .find(|name| !matches!(name.as_str(), "[]" | "{}"))
+            .cloned()
+            .unwrap_or_default();
+        let place = find(&mut rejected, &rule.path).ok_or_else(|| format!("{rule}: no place"))?;
+        break_bound(place, &rule.test, &last)
+            .ok_or_else(|| format!("{rule}: nothing breaks it"))?;
+    }
     Ok(Case {
+        says: refusal::of(&rule, &accepted),
         rule,
         accepted,
         rejected,
-        names,
     })
 }
 
@@ -219,6 +213,12 @@ fn break_bound(place: &mut Value, test: &Test, last: &str) -> Option<()> {
         }
         Test::Required(field) => {
             place.as_object_mut()?.remove(field)?;
+            return Some(());
+        }
+        Test::Known => {
+            place
+                .as_object_mut()?
+                .insert(refusal::UNKNOWN.to_owned(), json!(1));
             return Some(());
         }
         Test::Pattern => {
@@ -297,5 +297,23 @@ mod tests {
                 "{start}"
             );
         }
+    }
+
+    #[test]
+    fn the_bounds_of_fields_whose_type_is_kubernetes_own_are_listed_and_what_is_in_them_is_not() {
+        let template = ["spec", "podTemplate"];
+        for (field, bound) in [("tolerations", 32), ("topologySpreadConstraints", 16)] {
+            let path: Vec<_> = template.into_iter().chain([field]).collect();
+            let here: Vec<_> = rules()
+                .into_iter()
+                .filter(|rule| rule.kind == "Gateway" && rule.path.starts_with(&owned(&path)))
+                .map(|rule| (rule.path.len(), rule.test))
+                .collect();
+            assert_eq!(here, [(3, Test::MaxItems(bound))], "{field}");
+        }
+    }
+
+    fn owned(path: &[&str]) -> Vec<String> {
+        path.iter().map(|&name| name.to_owned()).collect()
     }
 }

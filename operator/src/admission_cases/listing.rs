@@ -18,7 +18,12 @@ pub struct Rule {
 /// What is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
-    Cel { rule: String, message: String },
+    Cel {
+        rule: String,
+        message: String,
+        /// The field that is to blame, below the place of the rule.
+        field: Option<String>,
+    },
     Pattern,
     Enum,
     Minimum(i64),
@@ -29,6 +34,9 @@ pub enum Test {
     MaxItems(usize),
     MaxProperties(usize),
     Required(String),
+    /// No other fields than the schema's; one that is not known is refused under strict
+    /// field validation, which is what kubectl asks for.
+    Known,
 }
 
 impl fmt::Display for Rule {
@@ -37,8 +45,9 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Types of Kubernetes itself: their bounds come from one function of
-/// [`crate::api::schema`], not from us field by field.
+/// Types of Kubernetes itself. The bounds of these fields are ours, and listed; those of what
+/// is in them are not: they come from one function of [`crate::api::schema`], not from us
+/// field by field.
 const UPSTREAM: [&str; 3] = ["affinity", "tolerations", "topologySpreadConstraints"];
 
 /// Every rule on what a person writes.
@@ -54,10 +63,16 @@ pub fn rules() -> Vec<Rule> {
 }
 
 fn list(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &mut Vec<Rule>) {
+    list_here(kind, schema, path, found);
+    descend(kind, schema, path, found);
+}
+
+/// The rules on one value, without those on what is in it.
+fn list_here(kind: &'static str, schema: &Value, path: &[String], found: &mut Vec<Rule>) {
     let mut add = |test| {
         found.push(Rule {
             kind,
-            path: path.clone(),
+            path: path.to_vec(),
             test,
         });
     };
@@ -70,6 +85,9 @@ fn list(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &mut 
         add(Test::Cel {
             rule: text("rule"),
             message: text("message"),
+            field: rule["fieldPath"]
+                .as_str()
+                .map(|path| path.trim_start_matches('.').to_owned()),
         });
     }
     let size = |key: &str| {
@@ -89,6 +107,7 @@ fn list(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &mut 
         size("minItems").map(Test::MinItems),
         size("maxItems").map(Test::MaxItems),
         size("maxProperties").map(Test::MaxProperties),
+        schema.get("properties").map(|_| Test::Known),
     ];
     tests.into_iter().flatten().for_each(&mut add);
     for field in schema["required"].as_array().into_iter().flatten() {
@@ -96,7 +115,6 @@ fn list(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &mut 
         // every object has a spec field by its type; one without is refused by name
         add(Test::Required(field));
     }
-    descend(kind, schema, path, found);
 }
 
 fn descend(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &mut Vec<Rule>) {
@@ -104,11 +122,15 @@ fn descend(kind: &'static str, schema: &Value, path: &mut Vec<String>, found: &m
         let metadata_or_status = path.is_empty() && name != "spec";
         let upstream = path.last().is_some_and(|last| last == "podTemplate")
             && UPSTREAM.contains(&name.as_str());
-        if metadata_or_status || upstream {
+        if metadata_or_status {
             continue;
         }
         path.push(name.clone());
-        list(kind, below, path, found);
+        if upstream {
+            list_here(kind, below, path, found);
+        } else {
+            list(kind, below, path, found);
+        }
         path.pop();
     }
     for (mark, key) in [("[]", "items"), ("{}", "additionalProperties")] {
