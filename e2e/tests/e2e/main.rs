@@ -5,6 +5,7 @@ mod admit;
 mod cluster;
 mod credentials;
 mod drain;
+mod drift;
 mod fields;
 mod lifecycle;
 mod network_policy;

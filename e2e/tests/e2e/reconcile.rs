@@ -1,162 +1,22 @@
-//! What the operator makes of resources, and of what people do to their children.
+//! What the operator makes of resources. What people do to their children is in `drift.rs`.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use livepeer_e2e::cluster::{Daemon, health};
 use livepeer_e2e::install;
 use livepeer_e2e::network::{Network, REACTS, STARTS, gateway};
 use livepeer_e2e::stream::{Pusher, clip};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{
     OPERATOR, clip as the_clip, network, network_alone, network_with_outage, nothing_was_forbidden,
     rolled_out,
 };
-
-/// What a hand changed is put back within this.
-const PUT_BACK: Duration = Duration::from_secs(5);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_hand_changed_is_put_back() -> Result<()> {
-    network("drift", |network| async move {
-        network.smallest("a", 1).await?;
-        let pods = network.pod_identities().await?;
-        for (kind, version, name, patch) in changes_by_hand() {
-            let child = network.child(kind, version);
-            let before = child.get(name).await?;
-            child
-                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-                .await
-                .with_context(|| format!("{kind} {name} {patch}"))?;
-            let what = format!("{kind} {name} as it was before {patch}");
-            health::until(Instant::now() + PUT_BACK, &what, || async {
-                let after = child.get(name).await?;
-                ensure!(lasting(&after) == lasting(&before), "{}", lasting(&after));
-                Ok(())
-            })
-            .await?;
-        }
-        for (kind, version, name) in CHILDREN {
-            let child = network.child(kind, version);
-            let before = child.get(name).await?;
-            child.delete(name, &DeleteParams::background()).await?;
-            let what = format!("{kind} {name}, made again");
-            health::until(Instant::now() + PUT_BACK, &what, || async {
-                let after = child.get(name).await?;
-                ensure!(after.metadata.uid != before.metadata.uid, "not deleted yet");
-                // a Secret comes back with the credential that the transcoders have
-                ensure!(after.data["data"] == before.data["data"], "other data");
-                Ok(())
-            })
-            .await?;
-        }
-        // an image that a hand changed made a pod, for a moment
-        let after = network.pod_identities().await?;
-        let kept = pods.iter().all(|pod| after.contains(pod));
-        ensure!(kept, "{pods:?} became {after:?}");
-        Ok(())
-    })
-    .await
-}
-
-/// Children whose deletion costs no pod: kind, API version, name.
-const CHILDREN: [(&str, &str, &str); 6] = [
-    ("Secret", "v1", "a-pool-credentials"),
-    ("Secret", "v1", "a-orchestrator-credentials"),
-    ("ConfigMap", "v1", "a-gateway-settings"),
-    ("PodDisruptionBudget", "policy/v1", "a-orchestrator"),
-    ("NetworkPolicy", "networking.k8s.io/v1", "a-pool"),
-    ("Service", "v1", "a-orchestrator-peers"),
-];
-
-/// What a hand may do to children, one merge patch each.
-fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
-    let label =
-        |value: &str| json!({"metadata": {"labels": {"app.kubernetes.io/instance": value}}});
-    let mut unlabelled = label("a");
-    unlabelled["metadata"]["labels"] = json!({"app.kubernetes.io/name": null});
-    let port = json!([{"name": "http", "port": 9935, "targetPort": 1}]);
-    let other_image = json!([{"name": "node", "image": "livepeer.local/node:other"}]);
-    let open = json!([{}]);
-    vec![
-        (
-            "Service",
-            "v1",
-            "a-gateway",
-            json!({"spec": {"ports": port}}),
-        ),
-        ("Service", "v1", "a-gateway", label("b")),
-        ("Secret", "v1", "a-pool-credentials", unlabelled),
-        (
-            "Secret",
-            "v1",
-            "a-orchestrator-credentials",
-            json!({"data": {"thief": "eA=="}}),
-        ),
-        (
-            "ConfigMap",
-            "v1",
-            "a-pool-settings",
-            json!({"data": {"settings.toml": "no = 1"}}),
-        ),
-        (
-            "ConfigMap",
-            "v1",
-            "a-orchestrator-settings",
-            json!({"immutable": true}),
-        ),
-        (
-            "Secret",
-            "v1",
-            "a-orchestrator-credentials",
-            json!({"immutable": true}),
-        ),
-        (
-            "PodDisruptionBudget",
-            "policy/v1",
-            "a-pool",
-            json!({"spec": {"maxUnavailable": 0}}),
-        ),
-        (
-            "NetworkPolicy",
-            "networking.k8s.io/v1",
-            "a-pool",
-            json!({"spec": {"egress": open}}),
-        ),
-        (
-            "Deployment",
-            "apps/v1",
-            "a-gateway",
-            json!({"spec": {"template": {"spec": {"containers": other_image}}}}),
-        ),
-        (
-            "Deployment",
-            "apps/v1",
-            "a-pool",
-            json!({"spec": {"replicas": 3}}),
-        ),
-        (
-            "StatefulSet",
-            "apps/v1",
-            "a-orchestrator",
-            json!({"metadata": {"labels": {"app.kubernetes.io/component": "x"}}}),
-        ),
-    ]
-}
-
-/// What of an object only people and the operator change.
-fn lasting(object: &DynamicObject) -> Value {
-    let mut data = object.data.clone();
-    if let Some(fields) = data.as_object_mut() {
-        fields.remove("status");
-    }
-    json!({"labels": object.metadata.labels, "owners": object.metadata.owner_references, "rest": data})
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_without_its_orchestrator_says_so_and_heals() -> Result<()> {
