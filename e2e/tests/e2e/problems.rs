@@ -81,34 +81,59 @@ pub(crate) struct Bad {
     pub(crate) undo: Value,
 }
 
-fn bad_edits() -> [Bad; 4] {
+/// What makes a pod that cannot run, whatever role it has.
+fn bad_pods() -> [Bad; 4] {
+    let undo = json!({"image": null, "imagePullPolicy": null, "podTemplate": null});
     [
         Bad {
             edit: json!({"image": "livepeer.local/none:1", "imagePullPolicy": "Never"}),
             reason: "ImagePullFailed",
             says: "livepeer.local/none:1",
-            undo: json!({"image": null, "imagePullPolicy": null}),
+            undo: undo.clone(),
+        },
+        Bad {
+            edit: json!({"podTemplate": {"nodeSelector": {"no": "such"}}}),
+            reason: "Unschedulable",
+            says: "selector",
+            undo: undo.clone(),
         },
         Bad {
             // a program that does not know the node's arguments
             edit: json!({"image": "livepeer.local/operator:dev"}),
             reason: "CrashLoop",
             says: "exit status 2",
-            undo: json!({"image": null}),
+            undo: undo.clone(),
         },
         Bad {
             edit: json!({"podTemplate": {"resources": {"limits": {"memory": "5Mi"}}}}),
             reason: "OutOfMemory",
             says: "memory",
-            undo: json!({"podTemplate": null}),
-        },
-        Bad {
-            edit: json!({"ingest": {"http": {"allowUnauthenticated": null, "tokenSecretRef": {"name": "empty", "key": "token"}}}}),
-            reason: "SettingsRefused",
-            says: "gateway.ingest_token_file",
-            undo: json!({"ingest": {"http": {"allowUnauthenticated": true, "tokenSecretRef": null}}}),
+            undo,
         },
     ]
+}
+
+/// Settings that a gateway refuses.
+fn empty_token() -> Bad {
+    let token =
+        json!({"allowUnauthenticated": null, "tokenSecretRef": {"name": "empty", "key": "key"}});
+    Bad {
+        edit: json!({"ingest": {"http": token}}),
+        reason: "SettingsRefused",
+        says: "gateway.ingest_token_file",
+        undo: json!({"ingest": {"http": {"allowUnauthenticated": true, "tokenSecretRef": null}}}),
+    }
+}
+
+/// Settings that a transcoder refuses.
+fn empty_credential() -> Bad {
+    let external = json!({"address": "https://192.0.2.1:1", "credentialSecretRef": {"name": "empty", "key": "key"}});
+    Bad {
+        edit: json!({"orchestrator": {"ref": null, "external": external}}),
+        reason: "SettingsRefused",
+        says: "transcoder.credential_file",
+        undo: json!({"orchestrator": {"ref": {"name": "a"}, "external": null}}),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,13 +141,20 @@ async fn a_bad_edit_says_why_and_the_old_pod_serves_on() -> Result<()> {
     network("badedit", |network| async move {
         network.smallest("a", 1).await?;
         let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
-        let empty = json!({"metadata": {"name": "empty"}, "stringData": {"token": ""}});
+        let empty = json!({"metadata": {"name": "empty"}, "stringData": {"key": ""}});
         secrets
             .create(&PostParams::default(), &serde_json::from_value(empty)?)
             .await?;
-        let old = network.pods("gateway", "a").await?.remove(0);
-        for (seq, bad) in bad_edits().into_iter().enumerate() {
-            bad.try_on(&network, "Gateway", &old, seq).await?;
+        let mut seq = 0;
+        for (kind, component, refused) in [
+            ("Gateway", "gateway", empty_token()),
+            ("TranscoderPool", "pool", empty_credential()),
+        ] {
+            let old = network.pods(component, "a").await?.remove(0);
+            for bad in bad_pods().into_iter().chain([refused]) {
+                bad.try_on(&network, kind, &old, seq).await?;
+                seq += 1;
+            }
         }
         Ok(())
     })
