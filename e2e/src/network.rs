@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
 };
+use livepeer_operator::names::FIELD_MANAGER;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -105,6 +107,32 @@ impl Network {
                 "{condition} is {found}"
             );
             Ok(found["message"].as_str().unwrap_or_default().to_owned())
+        })
+        .await
+    }
+
+    /// Waits until the operator has put an Event of this type and reason on a resource; gives
+    /// its note.
+    pub async fn event(
+        &self,
+        (kind, name): (&str, &str),
+        (weight, reason): (&str, &str),
+        patience: Duration,
+    ) -> Result<String> {
+        let events: Api<Event> = Api::namespaced(self.cluster.client(), &self.namespace);
+        let what = format!("an Event of {kind} {name}: {weight} {reason}");
+        health::until(Instant::now() + patience, &what, || async {
+            let there = events.list(&ListParams::default()).await?;
+            let event = there.into_iter().find(|event| {
+                let on = event.regarding.as_ref();
+                on.and_then(|on| on.kind.as_deref()) == Some(kind)
+                    && on.and_then(|on| on.name.as_deref()) == Some(name)
+                    && event.type_.as_deref() == Some(weight)
+                    && event.reason.as_deref() == Some(reason)
+                    && event.reporting_controller.as_deref() == Some(FIELD_MANAGER)
+            });
+            let event = event.context("there is none")?;
+            Ok(event.note.unwrap_or_default())
         })
         .await
     }

@@ -37,6 +37,9 @@ async fn a_pool_pointed_at_an_orchestrator_that_is_not_there_works_on_and_is_rev
         let pool = ("TranscoderPool", "a");
         let message = network.condition(pool, missing, REACTS).await?;
         ensure!(message.ends_with("go on working for a"), "{message}");
+        let told = ("Warning", "OrchestratorNotFound");
+        let note = network.event(pool, told, REACTS).await?;
+        ensure!(note.contains("gone"), "{note}");
         ensure!(
             network.pod_identities().await? == pods,
             "a pod was replaced"

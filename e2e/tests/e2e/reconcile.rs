@@ -35,9 +35,18 @@ async fn a_pool_without_its_orchestrator_says_so_and_heals() -> Result<()> {
                 )
                 .await?;
             ensure!(message.contains("late"), "{message}");
+            // usual where resources are applied together, so no warning
+            let told = ("Normal", "OrchestratorNotFound");
+            let note = network.event((kind, "early"), told, REACTS).await?;
+            ensure!(note.contains("late"), "{note}");
         }
         network.apply("Orchestrator", "late", json!({})).await?;
-        install::ready(&network.cluster, &network.namespace, STARTS).await
+        install::ready(&network.cluster, &network.namespace, STARTS).await?;
+        for kind in ["TranscoderPool", "Gateway"] {
+            let told = ("Normal", "Serving");
+            network.event((kind, "early"), told, REACTS).await?;
+        }
+        Ok(())
     })
     .await
 }
