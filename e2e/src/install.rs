@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use kube::discovery::ApiResource;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, command, health};
@@ -28,6 +29,9 @@ const IMAGES: [(&str, &str); 2] = [
 pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
+
+/// Label of the pods that may scrape the nodes, in each namespace.
+pub const SCRAPER: (&str, &str) = ("app.kubernetes.io/name", "scraper");
 
 /// Name of the Helm release.
 pub const RELEASE: &str = "livepeer";
@@ -98,6 +102,9 @@ pub async fn operator_of(
     let chart = chart.display().to_string();
     let watched = serde_json::to_string(namespaces)?;
     let watch = format!("watchNamespaces={watched}");
+    let (label, value) = SCRAPER;
+    let scraper = json!([{"podSelector": {"matchLabels": {label: value}}}]);
+    let scrape = format!("scrapeFrom={scraper}");
     let mut args = vec![
         "upgrade",
         "--install",
@@ -113,6 +120,8 @@ pub async fn operator_of(
         "3m",
         "--set-json",
         &watch,
+        "--set-json",
+        &scrape,
     ];
     let mut images = Vec::new();
     for (key, repository) in IMAGES {

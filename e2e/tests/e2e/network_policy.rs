@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
+use livepeer_e2e::install;
 use livepeer_e2e::network::Network;
 use serde_json::json;
 
@@ -44,7 +45,15 @@ async fn policies_let_through_what_the_product_needs_and_nothing_else() -> Resul
             of("pool").await?,
         );
         let operator = operator(&network).await?;
-        let stranger = stranger(&network).await?;
+        let stranger = other(&network, "stranger", ("app", "theirs")).await?;
+        // the operator is installed with its label in `scrapeFrom`
+        let scraper = other(&network, "scraper", install::SCRAPER).await?;
+        let mut namesake = scraper.clone();
+        namesake.name = "scraper elsewhere".to_owned();
+        namesake.namespace.clone_from(&operator.namespace);
+        namesake
+            .namespace_labels
+            .clone_from(&operator.namespace_labels);
         let https = port(&orchestrator, "https")?;
         let http = port(&gateway, "http")?;
 
@@ -63,7 +72,9 @@ async fn policies_let_through_what_the_product_needs_and_nothing_else() -> Resul
         for node in [&gateway, &orchestrator, &pool] {
             let probe = self::port(node, "probe")?;
             check(&operator, node, probe, true);
+            check(&scraper, node, probe, true);
             check(&stranger, node, probe, false);
+            check(&namesake, node, probe, false);
             check(&pool, node, probe, false);
         }
         check(&pool, &orchestrator, https, true);
@@ -75,7 +86,7 @@ async fn policies_let_through_what_the_product_needs_and_nothing_else() -> Resul
         check(&pool, &gateway, http, false);
         check(&pool, &stranger, 443, false);
         check(&pool, &stranger, https, false);
-        for from in [&stranger, &operator, &gateway, &orchestrator] {
+        for from in [&stranger, &operator, &scraper, &gateway, &orchestrator] {
             check(from, &pool, https, false);
         }
         for (protocol, port, wanted) in [("UDP", 53, true), ("TCP", 53, true), ("UDP", 443, false)]
@@ -113,10 +124,10 @@ async fn operator(network: &Network) -> Result<End> {
 
 /// A pod of somebody else's in the same namespace; the API server fills it in, and nobody
 /// needs to run it.
-async fn stranger(network: &Network) -> Result<End> {
+async fn other(network: &Network, name: &str, (label, value): (&str, &str)) -> Result<End> {
     let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
     let pod = json!({
-        "metadata": {"name": "stranger", "labels": {"app": "theirs"}},
+        "metadata": {"name": name, "labels": {label: value}},
         "spec": {
             "nodeSelector": {"no": "such"},
             "securityContext": {"runAsNonRoot": true, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
