@@ -4,13 +4,14 @@
 //!
 //! The gateway stops first: a stream that ends while the process drains still needs
 //! the other two. Whatever the settings say, the gateway uses the orchestrator beside
-//! it, and that one the transcoder beside it.
+//! it, and that one the transcoder beside it; and they share the memory of one machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use livepeer_media::engine::container_memory;
 use livepeer_settings::{Drain, Settings, Transcoding};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,16 +22,21 @@ use crate::health::Health;
 use crate::lifecycle::Lifecycle;
 use crate::orchestrator::Orchestrator;
 use crate::process::Process;
-use crate::{gateway, transcoder};
+use crate::{engine_config, gateway, transcoder};
 
 /// How often it is looked whether everything is up, to say so.
 const LOOK: Duration = Duration::from_millis(50);
+/// The part of the memory that the bodies of one role may take: three hold them here, and
+/// the transcoder's workers want the rest.
+const BODIES_DIVISOR: u64 = 8;
 
 /// Runs the roles side by side; the first to fail ends all.
 pub async fn run(process: Process) -> anyhow::Result<()> {
     let settings = Arc::clone(&process.settings.borrow());
-    let (sender, receiver) =
-        watch::channel(Arc::new(joined(&settings, settings.orchestrator.addr)));
+    let memory = container_memory();
+    let joint = Arc::new(joined(&settings, settings.orchestrator.addr, memory));
+    let beside = beside_transcoder(&joint);
+    let (sender, receiver) = watch::channel(joint);
     let end = CancellationToken::new();
     let _ended = end.clone().drop_guard();
     let mut side = JoinSet::new();
@@ -41,14 +47,16 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         settings: receiver.clone(),
         lifecycle: Lifecycle::default(),
         health: process.health.clone(),
+        beside,
     };
     let secret = hex::encode(rand::random::<[u8; 32]>());
     let orchestrator = Orchestrator::start(behind.clone(), Some(&secret))
         .await
         .context("orchestrator")?;
     let addr = orchestrator.addr();
-    sender.send_replace(Arc::new(joined(&process.settings.borrow(), addr)));
-    side.spawn(follow(process.settings.clone(), sender, addr, end));
+    let join = move |settings: &Settings| Arc::new(joined(settings, addr, memory));
+    sender.send_replace(join(&process.settings.borrow()));
+    side.spawn(follow(process.settings.clone(), sender, join, end));
 
     let front = gateway::run(Process {
         settings: receiver,
@@ -84,8 +92,8 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
 }
 
 /// The settings with every role pointed at the one beside it; the orchestrator listens
-/// on `addr`.
-fn joined(settings: &Settings, addr: SocketAddr) -> Settings {
+/// on `addr`, and all of them share `memory`.
+pub(crate) fn joined(settings: &Settings, addr: SocketAddr, memory: Option<u64>) -> Settings {
     let local = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -97,14 +105,34 @@ fn joined(settings: &Settings, addr: SocketAddr) -> Settings {
     joined.orchestrator.transcoding = Transcoding::Pools;
     joined.gateway.orchestrators = vec![uri.clone()];
     joined.transcoder.orchestrator = uri;
+    let bodies = [
+        &mut joined.gateway.max_buffered_bytes,
+        &mut joined.orchestrator.max_buffered_bytes,
+        &mut joined.transcoder.max_buffered_bytes,
+    ];
+    for bodies in bodies {
+        *bodies = memory.map_or(*bodies, |memory| (*bodies).min(memory / BODIES_DIVISOR));
+    }
     joined
+}
+
+/// Bytes that the transcoder's engine leaves to the other two roles: their bodies, and the
+/// workers that look into segments.
+fn beside_transcoder(settings: &Settings) -> u64 {
+    let probing = engine_config::probing(&settings.engine, 0);
+    let workers = probing.workers.unwrap_or(0) as u64;
+    let bodies = settings
+        .gateway
+        .max_buffered_bytes
+        .saturating_add(settings.orchestrator.max_buffered_bytes);
+    bodies.saturating_add(workers.saturating_mul(probing.memory_limit.unwrap_or(0)))
 }
 
 /// Passes changes of the settings on.
 async fn follow(
     mut settings: watch::Receiver<Arc<Settings>>,
     joint: watch::Sender<Arc<Settings>>,
-    addr: SocketAddr,
+    join: impl Fn(&Settings) -> Arc<Settings>,
     end: CancellationToken,
 ) {
     loop {
@@ -112,8 +140,8 @@ async fn follow(
             changed = settings.changed() => if changed.is_err() { return },
             () = end.cancelled() => return,
         }
-        let changed = joined(&settings.borrow_and_update(), addr);
-        joint.send_replace(Arc::new(changed));
+        let changed = join(&settings.borrow_and_update());
+        joint.send_replace(changed);
     }
 }
 
@@ -135,7 +163,9 @@ async fn announce(health: Health, settings: Arc<Settings>, end: CancellationToke
 
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{beside_transcoder, joined};
+    use crate::engine_config;
+    use livepeer_media::engine::Limits;
     use livepeer_settings::{Settings, Transcoding};
 
     #[test]
@@ -143,7 +173,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.orchestrator.transcoding = Transcoding::Embedded;
         settings.gateway.orchestrators.clear();
-        let joined = joined(&settings, "0.0.0.0:1234".parse().unwrap());
+        let joined = joined(&settings, "0.0.0.0:1234".parse().unwrap(), None);
         assert_eq!(joined.orchestrator.transcoding, Transcoding::Pools);
         assert_eq!(
             joined.gateway.orchestrators[0].as_str(),
@@ -153,5 +183,17 @@ mod tests {
             joined.transcoder.orchestrator,
             joined.gateway.orchestrators[0]
         );
+    }
+
+    #[test]
+    fn what_three_roles_in_one_process_may_take_fits_into_its_memory() {
+        let settings = Settings::default();
+        for memory in [4 << 30, 8 << 30, 64 << 30] {
+            let joined = joined(&settings, settings.orchestrator.addr, Some(memory));
+            let beside = beside_transcoder(&joined) + joined.transcoder.max_buffered_bytes;
+            let config = engine_config::build(&joined.engine, None, beside);
+            let limits = Limits::divide(2, Some(memory), &config);
+            assert!(limits.fits && limits.workers == 2, "{memory}: {limits:?}");
+        }
     }
 }

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use livepeer_media::{Device, EngineConfig};
-use livepeer_settings::{DeviceKind, EngineSettings};
+use livepeer_settings::{DeviceKind, EngineSettings, memory};
 
 /// The worker program's file name.
 const PROGRAM: &str = "livepeer-engine";
 
-/// The configuration that `settings` ask for. `capacity` wins over the self-test.
+/// The configuration that `settings` ask for. `capacity` wins over the self-test; `beside`
+/// are the bytes that bodies, and other roles of this process, may take.
 #[must_use]
-pub fn build(settings: &EngineSettings, capacity: Option<u32>) -> EngineConfig {
+pub fn build(settings: &EngineSettings, capacity: Option<u32>, beside: u64) -> EngineConfig {
     let mut config =
         EngineConfig::new(settings.program.clone().unwrap_or_else(beside_this_program));
     config.device = match settings.device {
@@ -19,6 +20,7 @@ pub fn build(settings: &EngineSettings, capacity: Option<u32>) -> EngineConfig {
     };
     config.workers = settings.workers.map(|workers| workers as usize);
     config.memory_limit = settings.worker_memory_bytes;
+    config.reserved = memory::PROCESS_BYTES.saturating_add(beside);
     config.capacity = capacity.map(|capacity| capacity as usize);
     config
 }
@@ -29,4 +31,60 @@ fn beside_this_program() -> PathBuf {
         .ok()
         .and_then(|program| program.parent().map(|folder| folder.join(PROGRAM)))
         .unwrap_or_else(|| PathBuf::from(PROGRAM))
+}
+
+/// The configuration of a gateway's engine, which only looks into segments.
+#[must_use]
+pub fn probing(settings: &EngineSettings, beside: u64) -> EngineConfig {
+    let mut config = build(settings, Some(memory::PROBE_WORKERS), beside);
+    config.workers = Some(memory::PROBE_WORKERS as usize);
+    config
+        .memory_limit
+        .get_or_insert(memory::PROBE_WORKER_BYTES);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{build, probing};
+    use livepeer_media::engine::Limits;
+    use livepeer_settings::EngineSettings;
+    use livepeer_settings::memory::{PROCESS_BYTES, Workers};
+
+    /// Design: the sum of worker limits and supervisor stays under 80 % of the container's
+    /// memory.
+    #[test]
+    fn process_bodies_and_workers_of_every_role_stay_under_four_fifths_of_the_container() {
+        let settings = EngineSettings::default();
+        for role in [Workers::None, Workers::Probing, Workers::Transcoding] {
+            let usual = role.usual_memory_limit();
+            for memory in [usual / 2, usual, 2 * usual, 8 * usual] {
+                let bodies = role.bodies(memory);
+                for threads in [1, 2, 8, 64] {
+                    let divide = |config| Limits::divide(threads, Some(memory), &config);
+                    let workers = match role {
+                        Workers::None => 0,
+                        Workers::Probing => sum(divide(probing(&settings, bodies))),
+                        Workers::Transcoding => sum(divide(build(&settings, None, bodies))),
+                    };
+                    let used = PROCESS_BYTES + bodies + workers;
+                    assert!(used <= memory / 5 * 4, "{role:?} of {memory}: {used}");
+                }
+            }
+        }
+    }
+
+    fn sum(limits: Limits) -> u64 {
+        assert!(limits.fits, "{limits:?}");
+        limits.memory_per_worker * limits.workers as u64
+    }
+
+    #[test]
+    fn an_engine_of_the_usual_memory_has_workers_for_five_jobs() {
+        let memory = Workers::Transcoding.usual_memory_limit();
+        let bodies = Workers::Transcoding.bodies(memory);
+        let config = build(&EngineSettings::default(), None, bodies);
+        assert_eq!(Limits::divide(2, Some(memory), &config).workers, 2);
+        assert_eq!(Limits::divide(8, Some(memory), &config).workers, 5);
+    }
 }

@@ -63,9 +63,6 @@ use token::IngestToken;
 
 /// How often idle streams and left orchestrators are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
-/// Workers that only probe: looking at a segment takes milliseconds, but one that hangs
-/// takes its worker for seconds.
-const PROBE_WORKERS: u32 = 2;
 /// The component in `/readyz`.
 const INGEST: &str = "ingest";
 
@@ -106,9 +103,10 @@ pub async fn run(process: Process) -> Result<(), RoleError> {
     let listener = TcpListener::bind(addr)
         .await
         .map_err(|source| RoleError::Listen { addr, source })?;
-    let mut engine = process.settings.borrow().engine.clone();
-    engine.workers = Some(PROBE_WORKERS);
-    let config = engine_config::build(&engine, Some(PROBE_WORKERS));
+    let config = {
+        let settings = process.settings.borrow();
+        engine_config::probing(&settings.engine, settings.gateway.max_buffered_bytes)
+    };
     let engine = Engine::start(config, process.lifecycle.stop())
         .await
         .map_err(RoleError::Engine)?;

@@ -114,7 +114,11 @@ impl Orchestrator {
         let backend = match settings_of.transcoding {
             Transcoding::Embedded => {
                 process.health.expect("engine");
-                let config = engine_config::build(&settings.engine, settings_of.max_sessions);
+                let config = engine_config::build(
+                    &settings.engine,
+                    settings_of.max_sessions,
+                    settings_of.max_buffered_bytes,
+                );
                 let engine = Engine::start(config, stop.clone()).await?;
                 process.health.metrics(|registry| {
                     engine.register(registry.sub_registry_with_prefix(Role::Orchestrator.name()));

@@ -21,6 +21,8 @@ pub struct Process {
     pub settings: watch::Receiver<Arc<Settings>>,
     pub lifecycle: Lifecycle,
     pub health: Health,
+    /// Bytes of memory that other roles of this process may take.
+    pub beside: u64,
 }
 
 /// Runs the role until it is told to stop or fails.
@@ -55,6 +57,7 @@ async fn supervise(
         settings: receiver,
         lifecycle: lifecycle.clone(),
         health: health.clone(),
+        beside: 0,
     };
     let mut side = JoinSet::new();
     let probes_end = lifecycle.stop().child_token();

@@ -38,9 +38,6 @@ use sessions::Sessions;
 use tasks::Worker;
 use upload::Uploader;
 
-/// Bytes of sources in flight: three of the largest, as the other roles.
-const SOURCE_BUDGET_BYTES: u64 = livepeer_settings::roles::DEFAULT_MAX_BUFFERED_BYTES;
-
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
@@ -53,7 +50,9 @@ pub enum RoleError {
 pub async fn run(process: Process, secret: Option<String>) -> Result<(), RoleError> {
     process.health.expect("engine");
     let settings = Arc::clone(&process.settings.borrow());
-    let config = engine_config::build(&settings.engine, None);
+    let bodies = settings.transcoder.max_buffered_bytes;
+    let beside = bodies.saturating_add(process.beside);
+    let config = engine_config::build(&settings.engine, None, beside);
     let engine = Engine::start(config, process.lifecycle.stop()).await?;
     process.health.metrics(|registry| {
         engine.register(registry.sub_registry_with_prefix(Role::Transcoder.name()));
@@ -82,7 +81,7 @@ async fn serve(process: Process, engine: Engine, secret: Option<String>) {
     let worker = Worker {
         fetcher: Fetcher::default(),
         uploader: Uploader::new(&settings.transcoder.orchestrator),
-        budget: Budget::new(SOURCE_BUDGET_BYTES),
+        budget: Budget::new(settings.transcoder.max_buffered_bytes),
         sessions,
         metrics,
         capabilities: Arc::new(capabilities::message(

@@ -40,6 +40,8 @@ pub struct EngineConfig {
     pub workers: Option<usize>,
     /// Bytes one worker may use. Default: the container's memory shared out.
     pub memory_limit: Option<u64>,
+    /// Bytes that whatever is not a worker may use: this process, bodies that it holds.
+    pub reserved: u64,
     /// Sessions to advertise, instead of what the self-test finds.
     pub capacity: Option<usize>,
     /// Where the self-test's result is kept between starts; not kept when absent.
@@ -53,6 +55,7 @@ impl EngineConfig {
             device: Device::default(),
             workers: None,
             memory_limit: None,
+            reserved: 128 << 20,
             capacity: None,
             cache_dir: None,
         }

@@ -37,7 +37,7 @@ use capacity::Capacity;
 use metrics::{Metrics, Refused};
 use quarantine::Quarantine;
 
-pub use limits::{Limits, thread_budget};
+pub use limits::{Limits, container_memory, thread_budget};
 
 /// Jobs that wait for a worker, for each worker. A live segment that waits longer than a few
 /// others take is late anyway; its gateway should hear so at once.
@@ -110,6 +110,14 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Result<Engine, EngineError> {
         let limits = Limits::of(&config);
+        if !limits.fits {
+            tracing::warn!(
+                workers = limits.workers,
+                memory_per_worker = limits.memory_per_worker,
+                reserved = config.reserved,
+                "workers, bodies and this process may need more than four fifths of the memory"
+            );
+        }
         let spawner = spawner::Spawner::start(&config, limits.memory_per_worker)
             .map_err(|source| spawn_error(&config, source))?;
         let cancel = cancel.child_token();

@@ -9,6 +9,7 @@
 mod address;
 pub mod duration;
 pub mod load;
+pub mod memory;
 mod place;
 pub mod profile;
 pub mod roles;

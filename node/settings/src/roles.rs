@@ -129,6 +129,8 @@ pub struct TranscoderSettings {
     /// Sessions at once; absent: what the self-test measured. Live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<u32>,
+    /// Budget of bytes for all segments in flight.
+    pub max_buffered_bytes: u64,
 }
 
 impl Default for TranscoderSettings {
@@ -137,6 +139,7 @@ impl Default for TranscoderSettings {
             orchestrator: orchestrator_on_loopback(),
             credential_file: None,
             max_sessions: None,
+            max_buffered_bytes: DEFAULT_MAX_BUFFERED_BYTES,
         }
     }
 }

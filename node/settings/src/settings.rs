@@ -174,7 +174,8 @@ pub struct EngineSettings {
     /// Worker processes; absent: from the threads this process may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,
-    /// Memory that one worker may use, bytes; absent: from the container's limit.
+    /// Memory that one worker may use, bytes; absent: from what bodies leave of the
+    /// container's limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_memory_bytes: Option<u64>,
 }

@@ -297,6 +297,7 @@ mod tests {
             settings,
             health: Health::new(Role::Orchestrator, lifecycle.clone()),
             lifecycle,
+            beside: 0,
         };
         Orchestrator::start(process, Some("secret"))
             .await

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use livepeer_settings::roles::DEFAULT_MAX_BUFFERED_BYTES;
+use livepeer_settings::memory::Workers;
 use serde_json::{Value, json};
 
 use crate::api::gpu::Gpu;
@@ -19,6 +19,8 @@ pub struct Defaults {
     pub cpu_request: &'static str,
     pub memory_request: &'static str,
     pub memory_limit: &'static str,
+    /// What shares the memory with bodies in flight.
+    pub workers: Workers,
 }
 
 /// A role that moves segments: its memory holds bodies in flight, 300 MB each at worst.
@@ -26,6 +28,13 @@ pub const RELAY: Defaults = Defaults {
     cpu_request: "100m",
     memory_request: "128Mi",
     memory_limit: "2Gi",
+    workers: Workers::None,
+};
+
+/// A relay that looks into segments.
+pub const GATEWAY: Defaults = Defaults {
+    workers: Workers::Probing,
+    ..RELAY
 };
 
 /// A role with an engine: decoders and encoders of several renditions.
@@ -33,11 +42,8 @@ pub const ENGINE: Defaults = Defaults {
     cpu_request: "250m",
     memory_request: "512Mi",
     memory_limit: "4Gi",
+    workers: Workers::Transcoding,
 };
-
-/// Part of the memory limit that bodies in flight may take; the rest is the process,
-/// TLS buffers and what the allocator holds back.
-const BUFFERED_SHARE: u64 = 2;
 
 /// The container's `resources`.
 #[must_use]
@@ -78,9 +84,9 @@ pub const GPU_CLAIM: &str = "gpu";
 pub fn max_buffered_bytes(template: Option<&PodTemplate>, defaults: Defaults) -> u64 {
     let Resources { requests, limits } = chosen(template);
     let limit = memory_limit(&requests, &limits, defaults);
-    limit.bytes().map_or(DEFAULT_MAX_BUFFERED_BYTES, |bytes| {
-        (bytes / BUFFERED_SHARE).min(DEFAULT_MAX_BUFFERED_BYTES)
-    })
+    let bytes = limit.bytes();
+    let bytes = bytes.unwrap_or_else(|| defaults.workers.usual_memory_limit());
+    defaults.workers.bodies(bytes)
 }
 
 /// The one that was set; else the default, or the request where that is more: a limit
@@ -119,7 +125,7 @@ fn texts(quantities: &BTreeMap<String, Quantity>) -> BTreeMap<&str, &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ENGINE, RELAY, build, max_buffered_bytes};
+    use super::{ENGINE, GATEWAY, RELAY, build, max_buffered_bytes, quantity};
     use crate::api::gpu::Gpu;
     use crate::api::pod_template::PodTemplate;
     use serde_json::{Value, json};
@@ -168,8 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn bodies_in_flight_take_at_most_half_of_the_memory() {
-        let template = template(json!({"limits": {"memory": "512Mi"}}));
-        assert_eq!(max_buffered_bytes(Some(&template), RELAY), 256 << 20);
+    fn bodies_in_flight_get_their_part_of_the_memory_limit() {
+        let template = template(json!({"limits": {"memory": "1Gi"}}));
+        assert_eq!(max_buffered_bytes(Some(&template), RELAY), 512 << 20);
+        assert_eq!(max_buffered_bytes(Some(&template), ENGINE), 128 << 20);
+    }
+
+    /// The node's test of what fits goes by them.
+    #[test]
+    fn the_default_limits_are_those_that_memory_is_divided_for() {
+        for defaults in [RELAY, GATEWAY, ENGINE] {
+            let usual = defaults.workers.usual_memory_limit();
+            assert_eq!(quantity(defaults.memory_limit).bytes(), Some(usual));
+        }
     }
 }

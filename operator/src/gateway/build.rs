@@ -9,7 +9,7 @@ use super::{PORT, PORT_NAME};
 use crate::apply::Owner;
 use crate::apply::child::ChildKind;
 use crate::build::pod::{Mount, NodePod};
-use crate::build::resources::RELAY;
+use crate::build::resources::GATEWAY;
 use crate::build::{Built, Maker, Surroundings, settings};
 use crate::names::{Component, Part};
 
@@ -52,7 +52,7 @@ pub fn build(
             node: &spec.node,
             drain_deadline: settings.drain.deadline,
             gpu: None,
-            defaults: RELAY,
+            defaults: GATEWAY,
             rolling_hash: &settings::rolling_hash(settings),
             mounts: token.into_iter().collect(),
             served: Some((PORT_NAME, PORT)),

@@ -58,7 +58,7 @@ pub fn validate<'a>(
         node.ingest_token_file = Some(format!("{}/{TOKEN_FILE}", settings::INGEST_FOLDER).into());
     }
     node.max_buffered_bytes =
-        resources::max_buffered_bytes(spec.node.pod_template.as_ref(), resources::RELAY);
+        resources::max_buffered_bytes(spec.node.pod_template.as_ref(), resources::GATEWAY);
     check(&settings)?;
     Ok(Valid { spec, settings })
 }

@@ -5,7 +5,7 @@ use livepeer_settings::{Role, Settings};
 use crate::api::transcoder_pool::{TranscoderPool, TranscoderPoolSpec};
 use crate::apply::Owner;
 use crate::build::network_policy::Destination;
-use crate::build::{service, settings};
+use crate::build::{resources, service, settings};
 use crate::kind::ReconcileError;
 use crate::names::Component;
 use crate::orchestrator::PORT;
@@ -61,6 +61,8 @@ pub fn validate<'a>(pool: &'a TranscoderPool, owner: &Owner) -> Result<Valid<'a>
     settings.transcoder.credential_file =
         Some(format!("{}/{file}", settings::CREDENTIALS_FOLDER).into());
     settings.transcoder.max_sessions = spec.max_sessions;
+    settings.transcoder.max_buffered_bytes =
+        resources::max_buffered_bytes(spec.node.pod_template.as_ref(), resources::ENGINE);
     check(&settings)?;
     Ok(Valid {
         spec,

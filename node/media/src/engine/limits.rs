@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::EngineConfig;
 
-/// Share of the container's memory that workers get together, with the supervisor inside the
-/// rest: on cgroup v2 one process over the limit takes the whole container with it.
+/// Share of the container's memory for workers, supervisor and all that it holds; the kernel
+/// has the rest, for sockets and sealed copies of sources. On cgroup v2 one process over the
+/// limit takes the whole container with it.
 const MEMORY_SHARE: (u64, u64) = (4, 5);
-
-/// What the supervisor itself may need, segments in flight included.
-const SUPERVISOR_BYTES: u64 = 128 << 20;
 
 /// What a worker needs for a 1080p source and a full ladder; fewer workers rather than less.
 const WORKER_BYTES: u64 = 512 << 20;
@@ -31,6 +29,8 @@ pub struct Limits {
     pub threads: usize,
     pub workers: usize,
     pub memory_per_worker: u64,
+    /// All of it stays within its share of the container.
+    pub fits: bool,
 }
 
 impl Limits {
@@ -39,9 +39,10 @@ impl Limits {
         Self::divide(thread_budget(), container_memory(), config)
     }
 
-    fn divide(threads: usize, memory: Option<u64>, config: &EngineConfig) -> Self {
+    /// Divides `threads` and a container's `memory`. Pure.
+    pub fn divide(threads: usize, memory: Option<u64>, config: &EngineConfig) -> Self {
         let shared = memory.map(|memory| {
-            (memory / MEMORY_SHARE.1 * MEMORY_SHARE.0).saturating_sub(SUPERVISOR_BYTES)
+            (memory / MEMORY_SHARE.1 * MEMORY_SHARE.0).saturating_sub(config.reserved)
         });
         let workers = config.workers.unwrap_or_else(|| {
             let fit = shared.map_or(MOST_WORKERS, |shared| {
@@ -50,14 +51,17 @@ impl Limits {
             threads.max(LEAST_WORKERS).min(fit).min(MOST_WORKERS)
         });
         let workers = workers.max(1);
-        let memory_per_worker = config.memory_limit.unwrap_or_else(|| {
-            let workers = u64::try_from(workers).unwrap_or(u64::MAX);
-            shared.map_or(WORKER_BYTES, |shared| shared / workers)
-        });
+        let count = u64::try_from(workers).unwrap_or(u64::MAX);
+        let memory_per_worker = config
+            .memory_limit
+            .unwrap_or_else(|| shared.map_or(WORKER_BYTES, |shared| shared / count))
+            .max(LEAST_WORKER_BYTES);
+        let together = memory_per_worker.saturating_mul(count);
         Self {
             threads,
             workers,
-            memory_per_worker: memory_per_worker.max(LEAST_WORKER_BYTES),
+            memory_per_worker,
+            fits: shared.is_none_or(|shared| together <= shared),
         }
     }
 }
@@ -69,7 +73,7 @@ pub fn thread_budget() -> usize {
 }
 
 /// The least memory limit of this process's control groups, or the machine's memory.
-fn container_memory() -> Option<u64> {
+pub fn container_memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = limit_files(&groups)
         .into_iter()
@@ -125,8 +129,11 @@ mod tests {
         let config = EngineConfig::new("x");
         for memory in [GIB, 2 * GIB, 8 * GIB] {
             let limits = Limits::divide(8, Some(memory), &config);
-            let used = limits.memory_per_worker * limits.workers as u64 + SUPERVISOR_BYTES;
-            assert!(used <= memory / 5 * 4, "{memory}: {limits:?}");
+            let used = limits.memory_per_worker * limits.workers as u64 + config.reserved;
+            assert!(
+                limits.fits && used <= memory / 5 * 4,
+                "{memory}: {limits:?}"
+            );
         }
     }
 
@@ -135,6 +142,17 @@ mod tests {
         let limits = Limits::divide(8, Some(GIB), &EngineConfig::new("x"));
         assert_eq!(limits.workers, 1);
         assert!(limits.memory_per_worker > WORKER_BYTES);
+    }
+
+    #[test]
+    fn what_is_reserved_is_not_divided_and_what_does_not_fit_is_told() {
+        let mut config = EngineConfig::new("x");
+        let all = Limits::divide(8, Some(4 * GIB), &config);
+        config.reserved += GIB;
+        let rest = Limits::divide(8, Some(4 * GIB), &config);
+        assert_eq!((all.workers, rest.workers), (6, 4));
+        config.reserved = 4 * GIB;
+        assert!(!Limits::divide(8, Some(4 * GIB), &config).fits);
     }
 
     #[test]
