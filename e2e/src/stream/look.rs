@@ -40,6 +40,19 @@ pub async fn video(file: &Path) -> anyhow::Result<Video> {
     })
 }
 
+/// The encoder's profile of the first video stream, as ffprobe calls it.
+pub async fn profile(file: &Path) -> anyhow::Result<String> {
+    let text = run(Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0"])
+        .args(["-show_entries", "stream=profile"])
+        .args(["-of", "default=noprint_wrappers=1"])
+        .arg(file))
+    .await?;
+    let profile = text.lines().find_map(|line| line.strip_prefix("profile="));
+    let profile = profile.with_context(|| format!("no profile of {}", file.display()))?;
+    Ok(profile.to_owned())
+}
+
 /// Structural similarity of `rendition` to `source` scaled to its size, from 0 to 1,
 /// averaged over all frames.
 pub async fn ssim(rendition: &Path, source: &Path) -> anyhow::Result<f64> {

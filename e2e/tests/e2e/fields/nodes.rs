@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::network::{Network, REACTS, STARTS};
-use livepeer_e2e::stream::{Pusher, Reply, clip};
+use livepeer_e2e::stream::{Pusher, Reply, clip, look};
 use livepeer_settings::Role;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -31,7 +31,8 @@ async fn live_fields_reach_the_nodes_and_replace_no_pod() -> Result<()> {
             told.push((role, log.matches(TOLD).count()));
         }
 
-        let profile = json!({"name": "p", "width": 320, "height": 180, "bitrate": 300_000});
+        let profile = json!({"name": "p", "width": 320, "height": 180, "bitrate": 300_000,
+            "fps": 30_000, "fpsDen": 2_000, "profile": "h264main"});
         let edit = json!({"profiles": [profile], "logLevel": "debug"});
         network.edit("Gateway", "a", edit).await?;
         let edit = json!({"logLevel": "debug"});
@@ -50,6 +51,7 @@ async fn live_fields_reach_the_nodes_and_replace_no_pod() -> Result<()> {
         // profiles are those of streams that start later
         let reply = push(&pusher, "later").await?;
         ensure!(renditions(&reply) == ["p"], "{:?}", renditions(&reply));
+        made_as_asked(&reply).await?;
         health::until(Instant::now() + REACTS, "debug lines", || async {
             for role in ROLES {
                 ensure!(log(&network, role).await?.contains("DEBUG"), "{role}");
@@ -155,6 +157,21 @@ async fn push(pusher: &Pusher, stream: &str) -> Result<Reply> {
 fn renditions(reply: &Reply) -> Vec<&str> {
     let names = reply.renditions.iter().map(|one| one.name.as_str());
     names.collect()
+}
+
+/// The one rendition has the size, the frame rate and the encoder's profile that were set.
+async fn made_as_asked(reply: &Reply) -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    let rendition = reply.renditions.first().context("no rendition")?;
+    std::fs::write(file.path(), &rendition.data)?;
+    let video = look::video(file.path()).await?;
+    ensure!((video.width, video.height) == (320, 180), "{video:?}");
+    // 15 a second; the source has 25
+    let wanted = 15 * clip::SEGMENT.as_secs();
+    ensure!(video.frames.abs_diff(wanted) <= 1, "{video:?}");
+    let profile = look::profile(file.path()).await?;
+    ensure!(profile == "Main", "{profile}");
+    Ok(())
 }
 
 /// The roles of a network, each as a component of ours is called.
