@@ -48,6 +48,7 @@ pub async fn run(process: Process) -> anyhow::Result<()> {
         lifecycle: Lifecycle::default(),
         health: process.health.clone(),
         beside,
+        file: process.file.clone(),
     };
     let secret = hex::encode(rand::random::<[u8; 32]>());
     let orchestrator = Orchestrator::start(behind.clone(), Some(&secret))

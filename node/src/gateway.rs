@@ -37,13 +37,12 @@ mod submit;
 mod tally;
 mod token;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use livepeer_media::{Engine, EngineError};
-use livepeer_settings::Settings;
 use livepeer_settings::status::NodeStatus;
+use livepeer_settings::{GatewaySettings, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -54,6 +53,7 @@ use tokio_util::task::TaskTracker;
 use crate::budget::Budget;
 use crate::engine_config;
 use crate::lifecycle::Lifecycle;
+use crate::listen::{self, ListenError, Setting};
 use crate::process::Process;
 use metrics::Metrics;
 use orchestrators::{Orchestrator, Orchestrators};
@@ -69,12 +69,8 @@ const INGEST: &str = "ingest";
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    #[error("cannot listen on {addr} (key `gateway.http_addr`)")]
-    Listen {
-        addr: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot start the engine that looks into segments")]
     Engine(#[source] EngineError),
     #[error("cannot set up the client for orchestrators")]
@@ -100,9 +96,13 @@ pub async fn run(process: Process) -> Result<(), RoleError> {
     // a port in use is told at once, not after the engine's self-test; who connects
     // meanwhile waits for its end
     let addr = process.settings.borrow().gateway.http_addr;
-    let listener = TcpListener::bind(addr)
-        .await
-        .map_err(|source| RoleError::Listen { addr, source })?;
+    let listener = listen::bind(Setting {
+        key: "gateway.http_addr",
+        addr,
+        usual: GatewaySettings::default().http_addr,
+        file: process.file.as_deref(),
+    })
+    .await?;
     let config = {
         let settings = process.settings.borrow();
         engine_config::probing(&settings.engine, settings.gateway.max_buffered_bytes)

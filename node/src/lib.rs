@@ -6,7 +6,8 @@
 //!   from settings to SIGTERM
 //! * `budget`: how many bytes of segments a process holds at once
 //! * `body`, `fetch`: segments over the network, within that budget
-//! * `connection`: how long an accepted connection may do nothing
+//! * `listen`: ports that are had or not; `connection`: how long an accepted connection
+//!   may do nothing
 //! * `segdata`, `engine_config`, `device`: the wire's and the settings' words in the
 //!   engine's terms, and back
 //! * `gateway`, `orchestrator`, `transcoder`: one module a role, each with `run`
@@ -22,6 +23,7 @@ pub mod engine_config;
 pub mod fetch;
 pub mod health;
 pub mod lifecycle;
+pub mod listen;
 pub mod logging;
 pub mod process;
 pub mod reload;

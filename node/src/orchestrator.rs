@@ -32,7 +32,7 @@ use axum::routing::{any, get};
 use livepeer_media::{Engine, EngineError};
 use livepeer_proto::net::orchestrator_server::OrchestratorServer;
 use livepeer_proto::net::transcoder_server::TranscoderServer;
-use livepeer_settings::{Role, Transcoding};
+use livepeer_settings::{OrchestratorSettings, Role, Transcoding};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine_config;
 use crate::lifecycle::Phase;
+use crate::listen::{self, ListenError, Setting};
 use crate::process::Process;
 
 use backend::Backend;
@@ -63,12 +64,10 @@ const DESERTED: Duration = Duration::from_secs(5);
 /// Why the role ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    #[error("cannot listen on {addr} (key `orchestrator.addr`)")]
-    Listen {
-        addr: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot tell which port was given")]
+    Address(#[source] std::io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error("cannot start the engine")]
@@ -98,12 +97,14 @@ impl Orchestrator {
         let settings = Arc::clone(&process.settings.borrow());
         let settings_of = &settings.orchestrator;
         process.health.expect("listener");
-        let listen = |source| RoleError::Listen {
+        let listener = listen::bind(Setting {
+            key: "orchestrator.addr",
             addr: settings_of.addr,
-            source,
-        };
-        let listener = TcpListener::bind(settings_of.addr).await.map_err(listen)?;
-        let addr = listener.local_addr().map_err(listen)?;
+            usual: OrchestratorSettings::default().addr,
+            file: process.file.as_deref(),
+        })
+        .await?;
+        let addr = listener.local_addr().map_err(RoleError::Address)?;
         let mut resolved = settings_of.clone();
         resolved.addr = addr;
         let service_uri = resolved.public_uri();

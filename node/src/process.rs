@@ -1,16 +1,17 @@
 //! One process: the pieces that every role gets, and the order of start and stop.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use livepeer_settings::{Role, Settings};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::Arguments;
 use crate::health::{self, Health};
 use crate::lifecycle::{LAST_GRACE, Lifecycle, StopSignals};
+use crate::listen::{self, Setting};
 use crate::logging::LevelHandle;
 use crate::{all, gateway, logging, orchestrator, reload, transcoder};
 
@@ -23,6 +24,8 @@ pub struct Process {
     pub health: Health,
     /// Bytes of memory that other roles of this process may take.
     pub beside: u64,
+    /// Where the settings come from, for messages.
+    pub file: Option<Arc<Path>>,
 }
 
 /// Runs the role until it is told to stop or fails.
@@ -44,7 +47,13 @@ async fn supervise(
     let role = arguments.role();
     let lifecycle = Lifecycle::default();
     let health = Health::new(role, lifecycle.clone());
-    let probes = bind(settings.probe_addr(role), "probe_addr").await?;
+    let probes = listen::bind(Setting {
+        key: "probe_addr",
+        addr: settings.probe_addr(role),
+        usual: Settings::default().probe_addr(role),
+        file: arguments.settings.as_deref(),
+    })
+    .await?;
     tracing::info!(
         role = role.name(),
         version = env!("CARGO_PKG_VERSION"),
@@ -58,6 +67,7 @@ async fn supervise(
         lifecycle: lifecycle.clone(),
         health: health.clone(),
         beside: 0,
+        file: arguments.settings.as_deref().map(Arc::from),
     };
     let mut side = JoinSet::new();
     let probes_end = lifecycle.stop().child_token();
@@ -117,12 +127,4 @@ async fn run_role(role: Role, process: Process) -> anyhow::Result<()> {
         Role::Transcoder => transcoder::run(process, None).await.context("transcoder"),
         Role::All => all::run(process).await,
     }
-}
-
-/// Binds a listener; the message names the setting, since a port in use is the most
-/// common mistake of all.
-pub async fn bind(addr: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("cannot listen on {addr} (key `{key}`)"))
 }

@@ -298,6 +298,7 @@ mod tests {
             health: Health::new(Role::Orchestrator, lifecycle.clone()),
             lifecycle,
             beside: 0,
+            file: None,
         };
         Orchestrator::start(process, Some("secret"))
             .await

@@ -144,6 +144,21 @@ fn a_port_in_use_is_named_with_its_key_before_the_engine_is_tried() {
         );
         let (code, said) = refused(role, &settings);
         assert_eq!(code, Some(1), "{role} {said}");
-        assert_says(&said, &[key, &taken.to_string()]);
+        let says = format!("cannot listen on {taken} (key `{key}`, from /");
+        let right = "node.toml): end what listens there, or set another port";
+        assert_says(&said, &[&says, right]);
     }
+}
+
+#[test]
+fn a_default_port_in_use_is_told_as_the_default() {
+    // somebody else may have it, and then has it for this test too
+    let _taken = TcpListener::bind("127.0.0.1:6936");
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "secret").unwrap();
+    let settings = format!("[transcoder]\ncredential_file = {:?}\n", secret.path());
+    let (code, said) = refused("transcoder", &settings);
+    assert_eq!(code, Some(1), "{said}");
+    let says = "cannot listen on 127.0.0.1:6936 (key `probe_addr`, the default, settings file /";
+    assert_says(&said, &[says, "or set another port"]);
 }
