@@ -106,6 +106,9 @@ pub(crate) fn joined(settings: &Settings, addr: SocketAddr, memory: Option<u64>)
     joined.orchestrator.transcoding = Transcoding::Pools;
     joined.gateway.orchestrators = vec![uri.clone()];
     joined.transcoder.orchestrator = uri;
+    // they have a secret of their own
+    joined.orchestrator.credentials_dir = None;
+    joined.transcoder.credential_file = None;
     let bodies = [
         &mut joined.gateway.max_buffered_bytes,
         &mut joined.orchestrator.max_buffered_bytes,

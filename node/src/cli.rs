@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use livepeer_media::engine::container_memory;
 use livepeer_settings::{LogLevel, Role, Settings};
+
+use crate::all;
 
 /// What `--help` tells for scripts and for who reads a pod's last state.
 const EXIT_STATUSES: &str = "\
@@ -82,7 +85,10 @@ impl Arguments {
     /// The settings in force as TOML, headed by what was decided outside of them.
     #[must_use]
     pub fn describe(&self, settings: &Settings) -> String {
-        let mut shown = settings.clone();
+        let mut shown = match self.role() {
+            Role::All => all::joined(settings, settings.orchestrator.addr, container_memory()),
+            Role::Gateway | Role::Orchestrator | Role::Transcoder => settings.clone(),
+        };
         shown.probe_addr = Some(settings.probe_addr(self.role()));
         let origin = match &self.settings {
             Some(path) => format!("from {}", path.display()),

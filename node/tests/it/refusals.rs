@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::node::{free, node};
+use crate::node::{SECRET, free, node};
 
 /// The exit status and what it says, for these settings.
 fn refused(role: &str, settings: &str) -> (Option<i32>, String) {
@@ -98,6 +98,64 @@ fn who_only_asks_for_the_settings_is_refused_what_the_role_would_be() {
                 &["node.toml", "orchestrator.credentials_dir", "/none"],
             );
         }
+    }
+}
+
+/// What `--print-settings` shows for these settings.
+fn printed(role: &str, settings: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    std::fs::write(&path, settings).unwrap();
+    let arguments = [
+        role,
+        "--print-settings",
+        "--settings",
+        path.to_str().unwrap(),
+    ];
+    let output = node(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_printed_is_in_force_also_where_all_wins_over_the_file() {
+    let settings = "[gateway]\norchestrators = [\"https://elsewhere:8935\"]\nmax_streams = 7\n\
+                    [orchestrator]\naddr = \"127.0.0.1:8999\"\ntranscoding = \"embedded\"\n\
+                    [transcoder]\norchestrator = \"https://elsewhere:8935\"\n\
+                    credential_file = \"/none\"\n";
+    let said = printed("all", settings);
+    assert_says(
+        &said,
+        &[
+            "# role all, from /",
+            "probe_addr = \"127.0.0.1:7936\"",
+            "orchestrators = [\"https://127.0.0.1:8999/\"]",
+            "orchestrator = \"https://127.0.0.1:8999/\"",
+            "transcoding = \"pools\"",
+            "max_streams = 7",
+        ],
+    );
+    for absent in ["elsewhere", "embedded", "/none"] {
+        assert!(!said.contains(absent), "{absent} is not in force: {said}");
+    }
+    let said = printed("orchestrator", settings);
+    assert_says(&said, &["transcoding = \"embedded\""]);
+}
+
+#[test]
+fn a_secret_is_printed_as_where_it_is_read_from() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, SECRET).unwrap();
+    let path = secret.path().to_str().unwrap();
+    for (role, key) in [
+        ("gateway", "ingest_token_file"),
+        ("all", "ingest_token_file"),
+        ("transcoder", "credential_file"),
+    ] {
+        let of = if role == "all" { "gateway" } else { role };
+        let said = printed(role, &format!("[{of}]\n{key} = {path:?}\n"));
+        assert_says(&said, &[&format!("# {of}.{key}: *** (read from {path})")]);
+        assert!(!said.contains(SECRET), "{said}");
     }
 }
 
