@@ -11,7 +11,7 @@ use crate::all;
 /// What `--help` tells for scripts and for who reads a pod's last state.
 const EXIT_STATUSES: &str = "\
 Exit status:
-  0   told to stop, and drained
+  0   told to stop: drained, at the drain deadline, or at once by a second signal
   1   could not start or go on: a port in use, an engine that does not start
   64  settings or arguments refused; the last line names file, key and value";
 

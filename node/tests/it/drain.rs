@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
+use livepeer_proto::errors::TRANSCODER_STOPPED;
 use livepeer_proto::headers::{DRAINING, encode};
 
 use crate::client::{answer, assert_complete};
@@ -165,4 +166,31 @@ async fn a_draining_orchestrator_says_so_when_it_refuses_too() {
     let refused = refused.unwrap();
     assert_eq!(refused.status(), 403);
     assert_eq!(refused.headers()[DRAINING], "1");
+}
+
+/// Nobody delivers the segment in flight, and the drain deadline is 30 s away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_what_has_a_segment_in_flight() {
+    let orchestrator = Node::orchestrator("");
+    let (gateway, mut transcoder) = session_at(&orchestrator).await;
+    let segment = encode(&gateway.segment());
+    let post = gateway.post(&gateway.h2, "", &segment).body(SEGMENT).send();
+    let stop_twice = async {
+        transcoder.task().await;
+        orchestrator.signal("TERM");
+        orchestrator.wait_for("it drains", || orchestrator.log().contains("stopping"));
+        orchestrator.signal("TERM");
+        let ended = tokio::task::spawn_blocking(move || orchestrator.end());
+        ended.await.unwrap()
+    };
+    let reply = async { post.await?.bytes().await };
+    let ((status, log), reply) = tokio::join!(stop_twice, reply);
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("second signal: stopping at once"), "{log}");
+    assert!(!log.contains("drained"), "it did not wait: {log}");
+    // its head came before the work
+    if let Ok(reply) = reply {
+        let text = String::from_utf8_lossy(&reply);
+        assert!(text.contains(TRANSCODER_STOPPED), "{text}");
+    }
 }
