@@ -20,6 +20,7 @@ pub fn build(settings: &EngineSettings, capacity: Option<u32>, beside: u64) -> E
     };
     config.workers = settings.workers.map(|workers| workers as usize);
     config.memory_limit = settings.worker_memory_bytes;
+    config.cache_dir.clone_from(&settings.cache_dir);
     config.reserved = memory::PROCESS_BYTES.saturating_add(beside);
     config.capacity = capacity.map(|capacity| capacity as usize);
     config

@@ -67,6 +67,8 @@ async fn serve(process: Process, engine: Engine, secret: Option<String>) {
     let settings = Arc::clone(&process.settings.borrow());
     let metrics = Metrics::new(&process.health);
     let sessions = Sessions::default();
+    // before the engine is well, which alone makes nobody ready
+    process.health.expect("registration");
     report(&process, &engine, &sessions);
     process.lifecycle.serving();
     if let Err(reason) = device::ready(&engine.device_status()) {

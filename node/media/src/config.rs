@@ -44,7 +44,8 @@ pub struct EngineConfig {
     pub reserved: u64,
     /// Sessions to advertise, instead of what the self-test finds.
     pub capacity: Option<usize>,
-    /// Where the self-test's result is kept between starts; not kept when absent.
+    /// Where the self-test's result is kept between starts on the same machine; not kept when
+    /// absent, nor that of a card.
     pub cache_dir: Option<PathBuf>,
 }
 

@@ -178,4 +178,8 @@ pub struct EngineSettings {
     /// container's limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_memory_bytes: Option<u64>,
+    /// A folder of this machine that keeps what the self-test measured on the CPU, so that
+    /// a restart need not measure again. Absent: each start measures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
 }

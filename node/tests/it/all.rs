@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
+
 use crate::client::{assert_complete, curl};
 use crate::clips;
 use crate::node::{Node, engine};
@@ -60,4 +62,22 @@ fn a_push_in_flight_is_answered_whole_after_sigterm() {
     let ended = node.terminate();
     assert_complete(push);
     assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn a_node_that_starts_again_does_not_measure_its_engine_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let first = Node::measured(cache.path());
+    let file = cache.path().join("self-test.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(first.terminate().code(), Some(0));
+
+    // of which four fifths are offered
+    kept["speed"] = 1000.0.into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let second = Node::measured(cache.path());
+    assert_eq!(second.status()["capacity"], 800);
+    // nobody has registered it: the engine alone makes nobody ready
+    assert!(second.probe("readyz").contains("registration"));
+    assert_eq!(second.terminate().code(), Some(0));
 }

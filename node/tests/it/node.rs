@@ -100,6 +100,24 @@ impl Node {
         })
     }
 
+    /// A transcoder for nobody, which offers what it measures, once its engine runs. `cache`
+    /// keeps that.
+    pub(crate) fn measured(cache: &Path) -> Self {
+        let [nobody] = free();
+        let node = Self::start("transcoder", nobody, |folder| {
+            let file = folder.join("secret");
+            std::fs::write(&file, SECRET).unwrap();
+            format!(
+                "[transcoder]\norchestrator = \"https://{nobody}\"\n\
+                 credential_file = {file:?}\n[engine]\ncache_dir = {cache:?}\n"
+            )
+        });
+        node.wait_for("its engine runs", || {
+            node.status()["capacity"].as_u64() > Some(0)
+        });
+        node
+    }
+
     fn start(role: &str, addr: SocketAddr, settings: impl FnOnce(&Path) -> String) -> Self {
         let [probes] = free();
         let folder = tempfile::tempdir().unwrap();

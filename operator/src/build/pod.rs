@@ -22,7 +22,7 @@ use crate::names::{ANNOTATION_SETTINGS, ANNOTATION_TEMPLATE, Part};
 
 /// User and group of the node: not root, nobody else's.
 const USER: i64 = 64935;
-/// Bound of `/tmp`.
+/// Bound of [`settings::SCRATCH_FOLDER`].
 pub(crate) const SCRATCH: &str = "256Mi";
 /// The node's container; others may have been put beside it.
 pub(crate) const CONTAINER: &str = "node";
@@ -185,7 +185,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
     }
     let mut mounts = vec![
         json!({"name": "settings", "mountPath": settings::FOLDER, "readOnly": true}),
-        json!({"name": "scratch", "mountPath": "/tmp"}),
+        json!({"name": "scratch", "mountPath": settings::SCRATCH_FOLDER}),
     ];
     mounts.extend(pod.mounts.iter().map(|mount| {
         let mut built = json!({"name": mount.name, "mountPath": mount.path});

@@ -16,6 +16,8 @@ pub const FOLDER: &str = "/etc/livepeer/settings";
 pub const CREDENTIALS_FOLDER: &str = "/etc/livepeer/credentials";
 /// Folder in the pod where the `data` claim is mounted.
 pub const DATA_FOLDER: &str = "/var/lib/livepeer";
+/// Folder in the pod for what a restart of its container may find again, and another pod not.
+pub const SCRATCH_FOLDER: &str = "/tmp";
 /// Folder in the pod where a gateway's ingest token is mounted.
 pub const INGEST_FOLDER: &str = "/etc/livepeer/ingest";
 

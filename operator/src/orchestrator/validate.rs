@@ -53,6 +53,8 @@ pub fn validate<'a>(
         deadline,
         spec.gpu.is_some(),
     );
+    // not the claim, which another machine may get
+    settings.engine.cache_dir = embedded.then(|| settings::SCRATCH_FOLDER.into());
     let node = &mut settings.orchestrator;
     node.addr = settings::any_address(PORT);
     node.service_uri = Some(service_uri(spec, fetched, &inside)?);

@@ -57,6 +57,7 @@ pub fn validate<'a>(pool: &'a TranscoderPool, owner: &Owner) -> Result<Valid<'a>
         deadline,
         spec.gpu.is_some(),
     );
+    settings.engine.cache_dir = Some(settings::SCRATCH_FOLDER.into());
     settings.transcoder.orchestrator = address;
     settings.transcoder.credential_file =
         Some(format!("{}/{file}", settings::CREDENTIALS_FOLDER).into());

@@ -1,7 +1,8 @@
 //! Measures how fast this engine is, with a clip of its own.
 //!
 //! On a CPU by the processor time of one session, so that whatever else the machine does
-//! meanwhile (other pods that start beside this one) does not count; on a card by the clock.
+//! meanwhile (other pods that start beside this one) does not count, and a restart need not
+//! measure again; on a card by the clock, at each start.
 //! The profiles are the gateway's defaults: heavier ladders are corrected for by the
 //! segments themselves (see `capacity`).
 
@@ -42,12 +43,12 @@ struct Kept {
 /// has changed since.
 pub(super) async fn speed(engine: &Engine) -> Result<f64, JobError> {
     let key = key(engine);
-    let file = engine
-        .shared
-        .config
-        .cache_dir
-        .as_ref()
-        .map(|dir| dir.join("self-test.json"));
+    let file = match engine.device_status() {
+        DeviceStatus::Cpu => engine.shared.config.cache_dir.as_ref(),
+        // what worked before may be why this is a restart: it shows each time that it works
+        DeviceStatus::Ready { .. } | DeviceStatus::Unusable { .. } => None,
+    }
+    .map(|dir| dir.join("self-test.json"));
     if let Some(kept) = file.as_ref().and_then(load).filter(|kept| kept.key == key) {
         return Ok(kept.speed);
     }

@@ -265,3 +265,19 @@ fn live_fields_keep_the_template() {
         );
     }
 }
+
+#[test]
+fn bodies_follow_the_memory_limit_and_a_restart_finds_the_self_test_again() {
+    let spec = json!({"podTemplate": {"resources": {"limits": {"memory": "1Gi"}}}});
+    let built = with_ref(spec);
+    let text = child(&built, ChildKind::ConfigMap, "-settings")["data"]["settings.toml"]
+        .as_str()
+        .unwrap();
+    let settings = livepeer_settings::parse("f", text).unwrap();
+    assert_eq!(settings.transcoder.max_buffered_bytes, 128 << 20);
+    let folder = settings.engine.cache_dir.unwrap();
+    let container = &pod_spec(child(&built, ChildKind::Deployment, ""))["containers"][0];
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let scratch = json!({"name": "scratch", "mountPath": folder});
+    assert!(mounts.contains(&scratch), "{mounts:?}");
+}
