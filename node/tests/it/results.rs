@@ -42,6 +42,21 @@ async fn a_wrong_credential_is_refused_counted_and_not_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_the_reply_comes_before_the_work_is_done() {
+    let (_orchestrator, gateway, mut transcoder) = network().await;
+    let segment = encode(&gateway.segment());
+    for client in [&gateway.h1, &gateway.h2] {
+        let post = gateway.post(client, "", &segment).body(SEGMENT);
+        // a head that waits for the work waits in vain: nobody does it yet
+        let response = post.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let task = transcoder.task().await.task_id;
+        transcoder.deliver(task).await;
+        assert_eq!(renditions(response).await.len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_credential_still_brings_the_segment_that_was_under_way() {
     let (orchestrator, gateway, mut transcoder) = network().await;
     let segment = encode(&gateway.segment());
