@@ -182,6 +182,12 @@ impl Node {
         std::fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
+    /// A task that panics takes nothing with it but its request, and is seen here only.
+    pub(crate) fn assert_no_panic(&self) {
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+
     /// A file of its folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

@@ -15,6 +15,9 @@ use crate::wire::{Gateway, SEGMENT};
 
 /// The longest head that an orchestrator takes.
 const LIMIT: usize = 1 << 20;
+/// For what takes a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A token of the orchestrator that expired in 1970, signed with its own key.
 fn expired(orchestrator: &Node) -> net::AuthToken {
@@ -96,6 +99,7 @@ async fn each_fault_of_a_segment_has_the_status_of_the_wire() {
         assert_eq!(reply.result, Some(error));
     }
     assert_eq!(orchestrator.status()["sessions"], 1, "of the good segments");
+    orchestrator.assert_no_panic();
 }
 
 fn incapable(data: &mut net::SegData) {
@@ -127,7 +131,9 @@ async fn a_head_that_is_too_long_is_refused_and_other_requests_go_on() {
     let beside = async {
         let (first, rest) = SEGMENT.split_at(7);
         body.send(Ok(Bytes::from_static(first))).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::timeout(PATIENCE, admitted(&orchestrator))
+            .await
+            .unwrap();
         let connections = orchestrator.metric("livepeer_orchestrator_connections");
         let refused = gateway.post(&gateway.h2, &long.repeat(3), "").send().await;
         assert_eq!(refused.unwrap().status(), 431);
@@ -139,4 +145,12 @@ async fn a_head_that_is_too_long_is_refused_and_other_requests_go_on() {
     assert_eq!(response.unwrap().status(), 200);
     let now = orchestrator.metric("livepeer_orchestrator_connections");
     assert_eq!(now, connections, "no further connection was made");
+    orchestrator.assert_no_panic();
+}
+
+/// Waits until the orchestrator has let a segment in, whose body it then reads.
+async fn admitted(orchestrator: &Node) {
+    while orchestrator.status()["sessions"] != 1 {
+        tokio::time::sleep(LOOK).await;
+    }
 }
