@@ -56,6 +56,13 @@ async fn full() -> (Node, Transcoder, Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ping_is_answered_by_a_full_orchestrator_too() {
+    let (_full, _transcoder, other) = full().await;
+    let signature = other.ping(b"who is there").await.unwrap();
+    assert_eq!(signature, b"", "off-chain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beside_full_ones_only_those_it_served_wait_for_one_without_a_transcoder() {
     let (full, _transcoder, _other) = full().await;
     let deserted = Node::orchestrator("");

@@ -45,6 +45,16 @@ impl Gateway {
         }
     }
 
+    /// What comes back of a ping, in go-livepeer the value with a signature.
+    pub(crate) async fn ping(&self, value: &'static [u8]) -> Result<Vec<u8>, Status> {
+        let request = net::PingPong {
+            value: value.into(),
+        };
+        let mut orchestrator = self.orchestrator.clone();
+        let pong = orchestrator.ping(request).await?;
+        Ok(pong.into_inner().value)
+    }
+
     /// Says that the session is over.
     pub(crate) async fn end_session(&self) {
         let request = net::EndTranscodingSessionRequest {
