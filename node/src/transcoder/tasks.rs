@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use livepeer_media::error::is_non_retryable;
-use livepeer_media::{Engine, TranscodeJob};
+use livepeer_media::{Engine, Profile, Rendition, TranscodeJob};
 use livepeer_proto::net::NotifySegment;
 use livepeer_proto::{capabilities, errors, net};
 use tokio::time::Instant;
@@ -120,24 +120,24 @@ impl Worker {
             .transcode(job)
             .await
             .map_err(|error| error.to_string())?;
-        if done.renditions.len() != asked.profiles.len() {
-            return Err(errors::PROFILE_MISMATCH.to_owned());
-        }
-        let parts = done
-            .renditions
-            .into_iter()
-            .zip(&asked.profiles)
-            .map(|(rendition, profile)| Part {
-                format: profile.format,
-                pixels: rendition.pixels,
-                data: rendition.data,
-            })
-            .collect();
         Ok(TaskResult::Done {
             decoded_pixels: done.decoded_pixels,
-            parts,
+            parts: parts(done.renditions, &asked.profiles)?,
         })
     }
+}
+
+/// A part for each profile that was asked for; the error is the wire's.
+fn parts(renditions: Vec<Rendition>, profiles: &[Profile]) -> Result<Vec<Part>, &'static str> {
+    if renditions.len() != profiles.len() {
+        return Err(errors::PROFILE_MISMATCH);
+    }
+    let part = |(rendition, profile): (Rendition, &Profile)| Part {
+        format: profile.format,
+        pixels: rendition.pixels,
+        data: rendition.data,
+    };
+    Ok(renditions.into_iter().zip(profiles).map(part).collect())
 }
 
 /// What the orchestrator is told when the source could not be fetched. Nothing is known
@@ -170,7 +170,9 @@ pub(crate) fn is_teardown(notice: &NotifySegment) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_teardown, session_of};
+    use super::{is_teardown, parts, session_of};
+    use bytes::Bytes;
+    use livepeer_media::{Format, Profile, Rendition};
     use livepeer_proto::net::{AuthToken, NotifySegment, SegData};
 
     #[test]
@@ -190,5 +192,30 @@ mod tests {
         notice.url = "https://o/stream/5c/1.tempfile".to_owned();
         assert!(!is_teardown(&notice));
         assert!(!is_teardown(&NotifySegment::default()));
+    }
+
+    #[test]
+    fn another_number_of_renditions_than_asked_for_is_refused_with_the_words_of_the_wire() {
+        let profile = Profile::preset("P240p30fps16x9").unwrap();
+        let mp4 = Profile {
+            format: Format::Mp4,
+            ..profile.clone()
+        };
+        let rendition = Rendition {
+            data: Bytes::from_static(b"a rendition"),
+            frames: 50,
+            pixels: 7,
+        };
+        let both = [profile, mp4];
+        for count in [0, 1, 3] {
+            let refused = parts(vec![rendition.clone(); count], &both);
+            assert_eq!(refused.unwrap_err(), "segment / profile mismatch");
+        }
+        let parts = parts(vec![rendition; 2], &both).unwrap();
+        let of: Vec<_> = parts
+            .iter()
+            .map(|part| (part.format, part.pixels))
+            .collect();
+        assert_eq!(of, [(Format::MpegTs, 7), (Format::Mp4, 7)]);
     }
 }

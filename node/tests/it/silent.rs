@@ -2,22 +2,15 @@
 //! before the first task.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use livepeer_proto::net::transcoder_server::{Transcoder, TranscoderServer};
 use livepeer_proto::net::{NotifySegment, RegisterRequest};
-use rcgen::CertifiedKey;
-use rustls::crypto::ring;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::Pending;
 use tonic::{Request, Response, Status};
 
+use crate::listener;
 use crate::node::{Node, SECRET};
 
 /// Refuses after this time; without one it never says a word.
@@ -39,41 +32,9 @@ impl Transcoder for Silent {
     }
 }
 
-/// Serves it while the tasks live.
 async fn serve(silent: Silent) -> (SocketAddr, JoinSet<()>) {
-    let CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = signing_key.serialize_der().try_into().unwrap();
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let tls = TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let routes = tonic::service::Routes::new(TranscoderServer::new(silent))
-        .prepare()
-        .into_axum_router();
-    let accept = async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (tls, routes) = (tls.clone(), routes.clone());
-            connections.spawn(async move {
-                let Ok(stream) = tls.accept(stream).await else {
-                    return;
-                };
-                let service = TowerToHyperService::new(routes);
-                let _ = Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            });
-        }
-    };
-    (addr, JoinSet::from_iter([accept]))
+    let routes = tonic::service::Routes::new(TranscoderServer::new(silent)).prepare();
+    listener::serve(routes.into_axum_router()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
