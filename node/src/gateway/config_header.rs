@@ -3,10 +3,12 @@
 //!
 //! Taken: `manifestID`, `presets`, `profiles`, `timeoutMultiplier`,
 //! `forceSessionReinit`. Keys about storage and recording are read over, as unknown
-//! keys are: nothing of them is built.
+//! keys are: nothing of them is built. As Go's JSON has it, keys come in any case, and
+//! `null` says nothing.
 
 use livepeer_media::Profile;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::profiles::{self, JsonProfile, ProfileError};
 
@@ -38,21 +40,26 @@ pub(super) enum ConfigError {
     Profile(#[from] ProfileError),
 }
 
+/// The keys in small letters.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 struct Json {
-    #[serde(rename = "manifestID", alias = "manifestId")]
+    #[serde(rename = "manifestid")]
     manifest_id: String,
     presets: Option<Vec<String>>,
     profiles: Option<Vec<JsonProfile>>,
+    #[serde(rename = "timeoutmultiplier")]
     timeout_multiplier: u32,
+    #[serde(rename = "forcesessionreinit")]
     force_session_reinit: bool,
 }
 
 /// Reads the header's text.
 pub(super) fn parse(text: &[u8]) -> Result<StreamConfig, ConfigError> {
-    let json: Json =
-        serde_json::from_slice(text).map_err(|error| ConfigError::Json(error.to_string()))?;
+    let json: Option<Json> = serde_json::from_slice(text)
+        .and_then(|value| serde_json::from_value(in_small_letters(value)))
+        .map_err(|error| ConfigError::Json(error.to_string()))?;
+    let json = json.unwrap_or_default();
     let profiles = match (json.presets, json.profiles) {
         (None, None) => None,
         (presets, spelled_out) => {
@@ -76,6 +83,19 @@ pub(super) fn parse(text: &[u8]) -> Result<StreamConfig, ConfigError> {
     })
 }
 
+/// Every key in small letters, and none that says nothing. The parser bounds the depth.
+fn in_small_letters(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.to_ascii_lowercase(), in_small_letters(value)))
+            .collect(),
+        Value::Array(values) => values.into_iter().map(in_small_letters).collect(),
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ConfigError, parse};
@@ -94,6 +114,26 @@ mod tests {
         assert_eq!(names, ["P240p30fps16x9", "p"]);
         assert_eq!(config.manifest_id.as_deref(), Some("m"));
         assert_eq!(config.timeout_multiplier, 3);
+    }
+
+    #[test]
+    fn keys_come_in_any_case_and_null_says_nothing() {
+        let one = parse(
+            br#"{"manifestID":"m","timeoutMultiplier":3,"forceSessionReinit":true,
+            "profiles":[{"name":"p","width":16,"height":32,"bitrate":3000,"fps":30000,
+            "fpsDen":1001,"profile":"H264Main","gop":"2.0","encoder":"HEVC","quality":5}]}"#,
+        );
+        let other = parse(
+            br#"{"ManifestId":"m","TIMEOUTMULTIPLIER":3,"forcesessionreinit":true,"presets":null,
+            "Profiles":[{"Name":"p","WIDTH":16,"Height":32,"bitRate":3000,"FPS":30000,
+            "fpsden":1001,"Profile":"H264Main","GOP":"2.0","Encoder":"HEVC","Quality":5}]}"#,
+        );
+        assert_eq!(one.unwrap(), other.unwrap());
+        let nothing = br#"{"manifestID":null,"profiles":[{"name":null,"gop":null}]}"#;
+        let nothing = parse(nothing).unwrap();
+        assert_eq!(nothing.manifest_id, None);
+        assert_eq!(nothing.profiles.unwrap()[0].name, "custom_0x0_0");
+        assert_eq!(parse(b"null").unwrap(), parse(b"{}").unwrap());
     }
 
     #[test]

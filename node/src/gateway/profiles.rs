@@ -31,16 +31,16 @@ pub(super) enum ProfileError {
     Negative,
 }
 
-/// One entry of the header's `profiles`. Go's JSON takes keys in any case and ignores
-/// unknown ones; clients use the spelling here.
+/// One entry of the header's `profiles`, its keys in small letters.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(super) struct JsonProfile {
     name: String,
     width: i64,
     height: i64,
     bitrate: i64,
     fps: i64,
+    #[serde(rename = "fpsden")]
     fps_den: i64,
     profile: String,
     gop: String,
