@@ -3,7 +3,7 @@
 //!
 //! # The life of a segment
 //!
-//! `push` reads it (`path`, `config_header`, `token`, `body`), `check` looks into it,
+//! `push` reads it (`path`, `config_header`, `client_ip`, `token`, `body`), `check` looks into it,
 //! `streams` and `stream` say where it belongs, `segment` does the work: `attempts`
 //! asks one orchestrator after another (`select`, `session`, `submit`, `rendition`,
 //! `fault`),
@@ -14,6 +14,7 @@
 mod attempts;
 mod body;
 mod check;
+mod client_ip;
 mod config_header;
 mod fault;
 mod hls;

@@ -3,9 +3,11 @@
 //! Statuses, headers and replies are go-livepeer's (`server/mediaserver.go`,
 //! `HandlePush`). Everything that can be refused before the body is read, is.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::App;
 use super::body::{self, BodyError};
 use super::check;
+use super::client_ip::{self, Peer};
 use super::config_header::{self, StreamConfig};
 use super::metrics::Outcome;
 use super::multipart::{self, Part};
@@ -50,13 +53,15 @@ struct Head {
 pub(super) async fn push(
     State(app): State<Arc<App>>,
     Path(path): Path<String>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
+    let client_ip = client_ip::of(&parts.headers, peer);
     let admitted = admit(&app, &parts.method, &path, &parts.headers).await;
     let untouched = admitted.is_err();
     let result = match admitted {
-        Ok(admitted) => serve(&app, admitted, &mut body).await,
+        Ok(admitted) => serve(&app, admitted, client_ip, &mut body).await,
         Err(refusal) => Err(refusal),
     };
     match result {
@@ -64,6 +69,7 @@ pub(super) async fn push(
         Err(refusal) => {
             tracing::debug!(
                 path,
+                %client_ip,
                 status = refusal.status.as_u16(),
                 reason = refusal.text,
                 "push refused"
@@ -181,7 +187,12 @@ fn parse_resolution(text: &str) -> Option<(u32, u32)> {
 }
 
 /// Reads the body, checks it, has it transcoded, answers.
-async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Response, Refusal> {
+async fn serve(
+    app: &Arc<App>,
+    admitted: Admitted,
+    client_ip: IpAddr,
+    body: &mut Body,
+) -> Result<Response, Refusal> {
     let Admitted {
         head,
         entrance,
@@ -209,6 +220,7 @@ async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Re
         &entrance,
         StreamStart {
             manifest_id: head.path.manifest_id.clone(),
+            client_ip,
             profiles,
             format: head.path.format,
             timeout_multiplier: head.config.timeout_multiplier,
@@ -218,6 +230,7 @@ async fn serve(app: &Arc<App>, admitted: Admitted, body: &mut Body) -> Result<Re
     let gone = CancellationToken::new();
     let pushed = Pushed {
         seq: head.path.seq,
+        client_ip,
         data: read.data,
         hash: read.hash,
         duration_ms: head

@@ -1,5 +1,6 @@
 //! The work on one pushed segment, from the checked bytes to the playlists.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const KEPT_SHARE: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Pushed {
     pub(super) seq: u64,
+    /// Who pushes it, for the log.
+    pub(super) client_ip: IpAddr,
     pub(super) data: Bytes,
     pub(super) hash: [u8; 32],
     /// What orchestrators are told.
@@ -143,34 +146,35 @@ fn account(
 ) {
     let manifest_id = stream.manifest_id.as_str();
     let (seq, seconds) = (pushed.seq, took.as_secs_f64());
+    let client_ip = pushed.client_ip;
     match result {
         Ok(renditions) => {
             let bytes: usize = renditions.iter().map(Bytes::len).sum();
             app.metrics.rendition_bytes.inc_by(bytes as u64);
             app.metrics.transcoded(took);
             app.metrics.ended(Outcome::Complete);
-            tracing::debug!(manifest_id, seq, seconds, bytes, "segment complete");
+            tracing::debug!(manifest_id, seq, %client_ip, seconds, bytes, "segment complete");
             if let Some(lost) = stream.segment_taken() {
                 tracing::info!(manifest_id, seq, lost, "no segment is lost any more");
             }
         }
         Err(error @ (TranscodeError::Segment(_) | TranscodeError::MaxAttempts(_))) => {
             app.metrics.ended(Outcome::Refused);
-            tracing::info!(manifest_id, seq, seconds, %error, "segment refused");
+            tracing::info!(manifest_id, seq, %client_ip, seconds, %error, "segment refused");
         }
         // as long as that lasts, so it goes with each segment: once, and now and then how
         // often, is enough
         Err(error @ (TranscodeError::NoRoom(_) | TranscodeError::NoSession(_))) => {
             app.metrics.ended(Outcome::Lost);
             if let Some(lost) = stream.segment_lost(Instant::now()) {
-                tracing::warn!(manifest_id, seq, seconds, %error, lost, "segment lost");
+                tracing::warn!(manifest_id, seq, %client_ip, seconds, %error, lost, "segment lost");
             } else {
-                tracing::debug!(manifest_id, seq, seconds, %error, "segment lost");
+                tracing::debug!(manifest_id, seq, %client_ip, seconds, %error, "segment lost");
             }
         }
         Err(error @ (TranscodeError::Budget | TranscodeError::ClientGone)) => {
             app.metrics.ended(Outcome::Lost);
-            tracing::warn!(manifest_id, seq, seconds, %error, "segment lost");
+            tracing::warn!(manifest_id, seq, %client_ip, seconds, %error, "segment lost");
         }
     }
 }

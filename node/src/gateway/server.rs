@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::client_ip::Peer;
 use super::{App, hls, page, push};
 use crate::connection::{self, USER_TIMEOUT};
 
@@ -113,15 +114,16 @@ pub(super) async fn serve(
             Some(_) = connections.join_next() => continue,
             () = close.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, Peer(peer)),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connection = connection(http.clone(), stream, routes.clone(), leaving.child_token());
+        let (routes, leave) = (routes.clone(), leaving.child_token());
+        let connection = connection(http.clone(), stream, peer, routes, leave);
         connections.spawn(async move {
             connection.await;
             drop(permit);
@@ -154,6 +156,7 @@ fn builder() -> Builder<TokioExecutor> {
 async fn connection(
     http: Builder<TokioExecutor>,
     stream: TcpStream,
+    peer: Peer,
     routes: Router,
     leave: CancellationToken,
 ) {
@@ -165,7 +168,7 @@ async fn connection(
         return;
     }
     let stream = connection::first_byte_within(stream, HEAD_TIME);
-    if let Err(error) = serve_one(http, stream, routes, leave).await {
+    if let Err(error) = serve_one(http, stream, peer, routes, leave).await {
         tracing::debug!(%error, "connection ended");
     }
 }
@@ -173,6 +176,7 @@ async fn connection(
 async fn serve_one(
     http: Builder<TokioExecutor>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     routes: Router,
     leave: CancellationToken,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -181,6 +185,7 @@ async fn serve_one(
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         asking.notify_one();
         request.extensions_mut().insert(handle.clone());
+        request.extensions_mut().insert(peer);
         routes.clone().oneshot(request)
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -207,7 +212,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
     use tokio_util::sync::CancellationToken;
 
-    use super::{IDLE_TIME, builder, serve_one};
+    use super::{IDLE_TIME, Peer, builder, serve_one};
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_only_answers_pings_is_closed() {
@@ -218,7 +223,9 @@ mod tests {
             .await
             .unwrap();
         let began = Instant::now();
-        let served = serve_one(builder(), far, Router::new(), CancellationToken::new());
+        let from = Peer("127.0.0.1:1".parse().unwrap());
+        let leave = CancellationToken::new();
+        let served = serve_one(builder(), far, from, Router::new(), leave);
         // either may be the first to close
         let ended = timeout(2 * IDLE_TIME, async { tokio::join!(served, peer) }).await;
         assert!(ended.is_ok() && began.elapsed() >= IDLE_TIME);

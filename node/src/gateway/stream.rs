@@ -2,6 +2,7 @@
 //! heard of. The first segment fixes profiles and container (go-livepeer
 //! `server/mediaserver.go`); later ones change neither.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) const SOURCE: &str = "source";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StreamStart {
     pub(super) manifest_id: String,
+    /// Who pushes it, for the log.
+    pub(super) client_ip: IpAddr,
     pub(super) profiles: Vec<Profile>,
     pub(super) format: Format,
     pub(super) timeout_multiplier: u32,
@@ -82,6 +85,7 @@ impl Stream {
     pub(super) fn new(start: StreamStart, now: Instant) -> Self {
         let StreamStart {
             manifest_id,
+            client_ip: _,
             mut profiles,
             format,
             timeout_multiplier,

@@ -168,6 +168,7 @@ impl Streams {
         }
         tracing::info!(
             manifest_id = start.manifest_id,
+            client_ip = %start.client_ip,
             renditions = start.profiles.len(),
             "stream begins"
         );

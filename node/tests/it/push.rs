@@ -68,6 +68,34 @@ fn what_is_no_push_is_refused_with_the_status_of_the_wire() {
 }
 
 #[test]
+fn the_log_names_who_pushes_and_behind_a_proxy_whom_that_names() {
+    let [nobody] = free();
+    let gateway = Node::gateway(&[nobody], "");
+    let good = clips::good();
+    let nothing = "Livepeer-Transcode-Configuration: {\"profiles\":[]}";
+    for (stream, header) in [
+        ("near", "X-Other: 0"),
+        ("far", "X-Forwarded-For: 203.0.113.7, 10.0.0.1"),
+    ] {
+        let url = format!("http://{}/live/{stream}/0.ts", gateway.addr);
+        let push = ["-T", good.to_str().unwrap(), "-H", nothing, "-H", header];
+        let pushed = answer(&[&push[..], &[url.as_str()]].concat());
+        assert_eq!(pushed, (200, String::new()));
+    }
+    let log = gateway.log();
+    for (stream, client) in [("near", "127.0.0.1"), ("far", "203.0.113.7")] {
+        let of = format!("manifest_id=\"{stream}\"");
+        for event in ["stream begins", "segment complete"] {
+            let line = log
+                .lines()
+                .find(|line| line.contains(event) && line.contains(&of));
+            let named = format!("client_ip={client}");
+            assert!(line.is_some_and(|line| line.contains(&named)), "{log}");
+        }
+    }
+}
+
+#[test]
 fn a_byte_too_many_is_refused_within_the_byte_budget() {
     let [nobody] = free();
     let gateway = Node::gateway(&[nobody], &format!("max_buffered_bytes = {BUDGET}\n"));

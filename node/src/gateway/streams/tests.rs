@@ -16,6 +16,7 @@ fn streams() -> Streams {
 
 fn start(manifest_id: &str) -> StreamStart {
     StreamStart {
+        client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
         manifest_id: manifest_id.into(),
         profiles: Vec::new(),
         format: Format::MpegTs,
