@@ -19,6 +19,12 @@ const KEYINT_INFINITE: i32 = 1 << 30;
 /// How full x264 takes its rate buffer to be when a segment begins: as full as it leaves it in
 /// a long run (`clip_qscale` in x264's ratecontrol.c). Its default of 0.9 is a credit that a
 /// long run has once and a segment each time: renditions of 2 s came out 2 to 4 % larger.
+///
+/// Each segment keeps to a buffer that begins so; nobody tells it how full the one before left
+/// it. Where that was less, it may take up to 0.8 s of the rate that a decoder, whose buffer of
+/// one second was full at the first picture, does not have, and the next one may again. Joined
+/// segments of the benchmark's clip, and of a picture that turns into noise and back between two
+/// of them, never do: `tests/it/rate.rs`.
 const BUFFER_AT_START: &str = "vbv-init=0.8";
 
 /// Where frames are and who encodes them.

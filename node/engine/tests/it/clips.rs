@@ -75,6 +75,44 @@ pub(crate) fn segments() -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Twelve seconds of the benchmark's clip in six segments: 1280x720, textured and moving.
+pub(crate) fn textured() -> Vec<Vec<u8>> {
+    let folder = folder().join("textured");
+    let guard = MAKING.lock().expect("no test panics while it makes a clip");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/clip.sh");
+    let made = Command::new("sh")
+        .arg(script)
+        .arg(&folder)
+        .arg("12")
+        .status();
+    assert!(made.expect("there is a shell").success());
+    drop(guard);
+    (0..6)
+        .map(|number| fs::read(folder.join(format!("seg_{number}.ts"))).expect("six segments"))
+        .collect()
+}
+
+/// Six seconds in three segments that change where they are cut: a picture, then noise that no
+/// encoder can make small, then the picture again.
+pub(crate) fn changing() -> Vec<Vec<u8>> {
+    let picture = "testsrc2=size=640x360:rate=25";
+    let noise = format!("{picture},noise=alls=60:allf=t");
+    [picture, &noise, picture]
+        .iter()
+        .enumerate()
+        .map(|(number, source)| {
+            let begin = 10 + 2 * number;
+            made(
+                &format!("changing-{number}.ts"),
+                &format!(
+                    "-f lavfi -i {source} -t 2 {X264} -muxdelay 0 -muxpreload 0 \
+                     -output_ts_offset {begin} -f mpegts"
+                ),
+            )
+        })
+        .collect()
+}
+
 /// Two seconds whose first picture is decoded at `seconds`.
 pub(crate) fn beginning_at(seconds: &str, fps: u32) -> Vec<u8> {
     made(

@@ -11,6 +11,7 @@ mod faults;
 mod inputs;
 mod media;
 mod output;
+mod rate;
 mod sandbox;
 mod timing;
 

@@ -11,6 +11,7 @@ pub(crate) struct Packet {
     pub(crate) kind: String,
     pub(crate) pts: i64,
     pub(crate) dts: i64,
+    pub(crate) bytes: u64,
     pub(crate) key: bool,
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn probe(data: &[u8], arguments: &str) -> String {
 pub(crate) fn packets(data: &[u8]) -> Vec<Packet> {
     let text = probe(
         data,
-        "-show_entries packet=codec_type,pts,dts,flags -of compact=p=0:nk=1",
+        "-show_entries packet=codec_type,pts,dts,size,flags -of compact=p=0:nk=1",
     );
     text.lines()
         .filter(|line| !line.is_empty())
@@ -50,7 +51,8 @@ pub(crate) fn packets(data: &[u8]) -> Vec<Packet> {
                 kind: fields[0].to_owned(),
                 pts: fields[1].parse().expect("a pts"),
                 dts: fields[2].parse().expect("a dts"),
-                key: fields[3].starts_with('K'),
+                bytes: fields[3].parse().expect("a size"),
+                key: fields[4].starts_with('K'),
             }
         })
         .collect()
