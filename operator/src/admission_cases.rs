@@ -3,8 +3,9 @@
 //! The rules are listed from the generated definitions. Bounds (`maximum`, `enum`,
 //! `required`, ...) are broken by changing a full object at that place, and so is the rule
 //! that an object has no other fields than the schema's; CEL rules and patterns are broken
-//! by the tables below, and a test fails for one that the tables forget. The end-to-end tests put every case to a real API server. Test support: the
-//! operator itself does not use it.
+//! by the tables below, and a test fails for one that the tables forget. The end-to-end
+//! tests put every case to a real API server. Test support: the operator itself does not
+//! use it.
 
 mod full;
 mod listing;

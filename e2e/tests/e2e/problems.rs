@@ -91,19 +91,8 @@ fn bad_pods() -> [Bad; 4] {
             says: "livepeer.local/none:1",
             undo: undo.clone(),
         },
-        Bad {
-            edit: json!({"podTemplate": {"nodeSelector": {"no": "such"}}}),
-            reason: "Unschedulable",
-            says: "selector",
-            undo: undo.clone(),
-        },
-        Bad {
-            // a program that does not know the node's arguments
-            edit: json!({"image": "livepeer.local/operator:dev"}),
-            reason: "CrashLoop",
-            says: "exit status 2",
-            undo: undo.clone(),
-        },
+        fits_nowhere(&undo),
+        other_program(&undo),
         Bad {
             edit: json!({"podTemplate": {"resources": {"limits": {"memory": "5Mi"}}}}),
             reason: "OutOfMemory",
@@ -111,6 +100,26 @@ fn bad_pods() -> [Bad; 4] {
             undo,
         },
     ]
+}
+
+/// No node has such a label.
+pub(crate) fn fits_nowhere(undo: &Value) -> Bad {
+    Bad {
+        edit: json!({"podTemplate": {"nodeSelector": {"no": "such"}}}),
+        reason: "Unschedulable",
+        says: "selector",
+        undo: undo.clone(),
+    }
+}
+
+/// A program that does not know the node's arguments.
+pub(crate) fn other_program(undo: &Value) -> Bad {
+    Bad {
+        edit: json!({"image": "livepeer.local/operator:dev"}),
+        reason: "CrashLoop",
+        says: "exit status 2",
+        undo: undo.clone(),
+    }
 }
 
 /// Settings that a gateway refuses.

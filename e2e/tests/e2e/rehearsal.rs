@@ -11,7 +11,7 @@ use livepeer_e2e::network::{Network, STARTS};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::problems::{Bad, serves};
+use crate::problems::{Bad, fits_nowhere, other_program, serves};
 use crate::support::network;
 
 /// Nobody listens there.
@@ -27,12 +27,7 @@ fn bad_edits() -> [Bad; 5] {
             says: NO_IMAGE,
             undo: undo.clone(),
         },
-        Bad {
-            edit: json!({"podTemplate": {"nodeSelector": {"no": "such"}}}),
-            reason: "Unschedulable",
-            says: "selector",
-            undo: undo.clone(),
-        },
+        fits_nowhere(&undo),
         Bad {
             // fits nowhere, and not because the pod that serves is there
             edit: json!({"podTemplate": {"resources": {"requests": {"cpu": "1000"}}}}),
@@ -47,13 +42,7 @@ fn bad_edits() -> [Bad; 5] {
             says: "tolerations",
             undo: undo.clone(),
         },
-        Bad {
-            // a program that does not know the node's arguments
-            edit: json!({"image": "livepeer.local/operator:dev"}),
-            reason: "CrashLoop",
-            says: "exit status 2",
-            undo,
-        },
+        other_program(&undo),
     ]
 }
 
