@@ -5,7 +5,8 @@
 //! stream of two small renditions runs through it in real time, from before the first
 //! fault to after the last. A fault strikes what has the stream, in the middle of a
 //! segment's work: the orchestrator's counters say that the work has begun and has not
-//! ended. One that came too early or too late is void and done again.
+//! ended. One that came too early or too late is void and done again. What works by way of
+//! the API server strikes then, too, and the stream runs until it has worked.
 //!
 //! Lost is as design §5 has it: the segment's one sending did not bring a complete,
 //! decodable reply within max(2 × duration, 4 s) beyond the fault-free p99, or the
@@ -19,6 +20,7 @@ mod strike;
 mod target;
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use crate::install;
@@ -35,6 +37,8 @@ pub use target::Work;
 const ORCHESTRATORS: [&str; 2] = ["north", "south"];
 /// The gateway of the network.
 const GATEWAY: &str = "live";
+/// Transcoders of each pool.
+const REPLICAS: u32 = 2;
 /// The pods are many and the cores few: more sessions than streams, so that none is
 /// refused for want of room while its peer restarts.
 const SESSIONS: u32 = 4;
@@ -68,7 +72,7 @@ impl Faults {
             network.apply("Orchestrator", name, json!({})).await?;
             let pool = json!({
                 "orchestrator": {"ref": {"name": name}},
-                "replicas": 2, "maxSessions": SESSIONS,
+                "replicas": REPLICAS, "maxSessions": SESSIONS,
             });
             network.apply("TranscoderPool", name, pool).await?;
         }
@@ -114,10 +118,7 @@ impl Faults {
     /// Strikes if a segment is under way; whether in its middle, and what it cost.
     async fn strike_somewhere(&mut self, fault: Fault) -> Result<(bool, Cost)> {
         let aim = strike::aim(fault, &self.network, &self.operator).await?;
-        let work = match aim.amid {
-            Some(orchestrator) => Some(Work::watch(&self.network, orchestrator).await?),
-            None => None,
-        };
+        let work = Work::watch(&self.network, aim.amid).await?;
         let seq = self.live.next().await?;
         let begun = self
             .live
@@ -125,15 +126,19 @@ impl Faults {
             .context("a segment that was not sent")?;
         let usual = self.baseline.p50;
         tokio::time::sleep_until(begun + usual.mul_f64(MIDDLE)).await;
-        if let Some(work) = &work
-            && !work.is_under_way().await?
-        {
+        if !work.is_under_way().await? {
             return Ok((false, self.judge(seq).await?));
         }
+        let struck = Timestamp::now();
         aim.strike(&self.network).await?;
         let share = begun.elapsed().as_secs_f64() / usual.as_secs_f64();
+        aim.worked(&self.network, struck).await?;
         let ends = fault.ends_the_stream();
-        let last = if ends { seq } else { seq + AFTER };
+        let last = if ends {
+            seq
+        } else {
+            self.live.sent() - 1 + AFTER
+        };
         self.live.until(last + 1).await?;
         aim.undo(&self.network).await;
         if ends {
@@ -149,7 +154,7 @@ impl Faults {
         } else {
             self.judge(self.live.sent()).await?
         };
-        Ok((work.is_none() || COUNTS.contains(&share), cost))
+        Ok((COUNTS.contains(&share), cost))
     }
 
     /// What the segments before `end` that were not judged yet cost.

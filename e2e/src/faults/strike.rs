@@ -3,15 +3,18 @@
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
+use livepeer_operator::lease::LEASE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::target::{self, Target};
-use super::{GATEWAY, SESSIONS};
+use super::{GATEWAY, REPLICAS, SESSIONS};
 use crate::cluster::health;
 use crate::network::{Network, STARTS};
 
@@ -59,9 +62,9 @@ impl Fault {
 /// A fault that is about to strike.
 pub(super) struct Aim {
     blow: Blow,
-    /// The orchestrator that has the stream, when the fault counts only in the middle of a
+    /// The orchestrator that has the stream: the fault counts only in the middle of a
     /// segment.
-    pub(super) amid: Option<&'static str>,
+    pub(super) amid: &'static str,
 }
 
 enum Blow {
@@ -73,8 +76,10 @@ enum Blow {
     Link(String),
     /// This pod is deleted.
     Delete(Target),
-    /// The pool has this many sessions from now on.
+    /// Each transcoder of the pool has this many sessions from now on.
     Sessions(Target, u32),
+    /// These operators are killed; the next one renews the lease in this namespace.
+    Operators(Vec<Pid>, String),
 }
 
 /// Finds out what a fault will strike.
@@ -92,11 +97,7 @@ pub(super) async fn aim(fault: Fault, network: &Network, operator: &str) -> Resu
         | Fault::StopGateway
         | Fault::KillOperator => target::orchestrator(network).await?,
     };
-    let amid = match fault {
-        // they work later, by way of the API server
-        Fault::EditLiveField | Fault::KillOperator => None,
-        _ => Some(target.owner),
-    };
+    let amid = target.owner;
     let node = async || processes(network, &target.pod).await;
     let blow = match fault {
         Fault::KillTranscoder | Fault::KillOrchestrator => {
@@ -122,7 +123,9 @@ pub(super) async fn aim(fault: Fault, network: &Network, operator: &str) -> Resu
             };
             Blow::Sessions(target, other)
         }
-        Fault::KillOperator => Blow::Processes(operators(network, operator).await?, Signal::KILL),
+        Fault::KillOperator => {
+            Blow::Operators(operators(network, operator).await?, operator.to_owned())
+        }
     };
     Ok(Aim { blow, amid })
 }
@@ -144,6 +147,35 @@ impl Aim {
                 let spec = json!({ "maxSessions": sessions });
                 network.edit("TranscoderPool", target.owner, spec).await
             }
+            Blow::Operators(pids, _) => send(pids, Signal::KILL),
+        }
+    }
+
+    /// Waits until what works by way of the API server has worked, `since` being the time of
+    /// the strike: the stream is to run until then.
+    pub(super) async fn worked(&self, network: &Network, since: Timestamp) -> Result<()> {
+        match &self.blow {
+            Blow::Sessions(target, sessions) => {
+                let what = "the registration of the edited pool";
+                health::until(Instant::now() + STARTS, what, || async {
+                    let capacity = target::capacity(network, target.owner).await?;
+                    ensure!(capacity == f64::from(REPLICAS * sessions), "{capacity}");
+                    Ok(())
+                })
+                .await
+            }
+            Blow::Operators(_, namespace) => {
+                let leases: Api<Lease> = Api::namespaced(network.cluster.client(), namespace);
+                health::until(Instant::now() + STARTS, "the next leader", || async {
+                    let lease = leases.get(LEASE).await?;
+                    let renewed = lease.spec.and_then(|spec| spec.renew_time);
+                    let renewed = renewed.context("a lease that nobody holds")?.0;
+                    ensure!(renewed > since, "renewed at {renewed}");
+                    Ok(())
+                })
+                .await
+            }
+            Blow::Processes(..) | Blow::Frozen(_) | Blow::Link(_) | Blow::Delete(_) => Ok(()),
         }
     }
 
@@ -152,7 +184,7 @@ impl Aim {
         match &self.blow {
             Blow::Frozen(pids) => drop(send(pids, Signal::CONT)),
             Blow::Link(link) => drop(network.cluster.set_link(link, "up").await),
-            Blow::Processes(..) | Blow::Delete(_) | Blow::Sessions(..) => {}
+            Blow::Processes(..) | Blow::Delete(_) | Blow::Sessions(..) | Blow::Operators(..) => {}
         }
     }
 }

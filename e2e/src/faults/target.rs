@@ -39,6 +39,27 @@ pub(super) async fn orchestrator(network: &Network) -> Result<Target> {
 const SEGMENTS: &str = "livepeer_orchestrator_segments_total";
 /// Tasks that it gave to transcoders: one a segment, and more when they fail.
 const ATTEMPTS: &str = "livepeer_orchestrator_attempts_total";
+/// Sessions at most, those of its registered transcoders together.
+const CAPACITY: &str = "livepeer_orchestrator_capacity";
+
+/// The sessions that are registered with an orchestrator, as its pod of now says.
+pub(super) async fn capacity(network: &Network, orchestrator: &str) -> Result<f64> {
+    let probes = probes(network, orchestrator).await?;
+    Ok(sum(&metrics(&probes).await?, CAPACITY))
+}
+
+/// A forward to the probe port of an orchestrator's pod.
+async fn probes(network: &Network, orchestrator: &str) -> Result<Forward> {
+    let pod = format!("pod/{orchestrator}-orchestrator-0");
+    let port = Role::Orchestrator.probe_port();
+    let forward = network.cluster.forward(&network.namespace, &pod, port);
+    forward.await
+}
+
+async fn metrics(probes: &Forward) -> Result<String> {
+    let url = format!("http://{}/metrics", probes.address);
+    Ok(reqwest::get(url).await?.text().await?)
+}
 
 /// The work of an orchestrator with one stream.
 pub struct Work {
@@ -50,11 +71,8 @@ pub struct Work {
 impl Work {
     /// To be called between two segments.
     pub async fn watch(network: &Network, orchestrator: &str) -> Result<Self> {
-        let pod = format!("pod/{orchestrator}-orchestrator-0");
-        let port = Role::Orchestrator.probe_port();
-        let forward = network.cluster.forward(&network.namespace, &pod, port);
         let mut work = Self {
-            probes: forward.await?,
+            probes: probes(network, orchestrator).await?,
             idle: (0.0, 0.0),
         };
         work.idle = work.counts().await?;
@@ -68,8 +86,7 @@ impl Work {
     }
 
     async fn counts(&self) -> Result<(f64, f64)> {
-        let url = format!("http://{}/metrics", self.probes.address);
-        let text = reqwest::get(url).await?.text().await?;
+        let text = metrics(&self.probes).await?;
         Ok((sum(&text, ATTEMPTS), sum(&text, SEGMENTS)))
     }
 }
@@ -103,13 +120,11 @@ async fn counts(
                 .cluster
                 .forward(&network.namespace, &address, role.probe_port())
                 .await?;
-            let url = format!("http://{}/metrics", forward.address);
             // a pod that has just ended has no stream
-            let Ok(response) = reqwest::get(url).await else {
+            let Ok(text) = metrics(&forward).await else {
                 continue;
             };
-            let sum = sum(&response.text().await?, counter);
-            counts.insert(Target { owner, pod }, sum);
+            counts.insert(Target { owner, pod }, sum(&text, counter));
         }
     }
     Ok(counts)
