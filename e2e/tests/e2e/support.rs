@@ -38,7 +38,9 @@ where
 }
 
 /// Alone, for a body that takes the API server away: one that starts forbids everything
-/// until it has read its roles, so `body` asks itself what was forbidden, and when.
+/// until it has read its roles, so `body` asks itself what was forbidden, and when. Those who
+/// watch it come back up to a minute later (client-go's back-off), DNS and the Services' rules
+/// among them: the next test, which may look at how a network starts, waits until one did.
 pub(crate) async fn network_with_outage<F>(
     prefix: &str,
     body: impl FnOnce(Network) -> F,
@@ -47,7 +49,11 @@ where
     F: Future<Output = Result<()>>,
 {
     let cluster = with_operator(cluster_alone().await?).await?;
-    on_network(&cluster, prefix, body).await
+    on_network(&cluster, prefix, body).await?;
+    on_network(&cluster, "caught-up", |network| async move {
+        network.smallest("a", 1).await
+    })
+    .await
 }
 
 /// Alone, for a body that uninstalls the operator; afterwards it is there again, whatever
