@@ -161,7 +161,12 @@ impl Engine {
             match selftest::speed(self).await {
                 Ok(speed) => Capacity::measured(speed),
                 // A node whose cores are all taken starts slowly, not in a crash loop.
-                Err(error) if matches!(error.kind(), Kind::WorkerDied | Kind::Deadline) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        Kind::WorkerDied | Kind::WorkerLost | Kind::Deadline
+                    ) =>
+                {
                     tracing::warn!(%error, "self-test did not finish in time, taken as slow");
                     Capacity::measured(0.0)
                 }
@@ -267,7 +272,7 @@ impl Engine {
             waits,
         } = call;
         let mut sealed = None;
-        let mut last = JobError::new(Kind::WorkerDied, "the worker died");
+        let mut last = JobError::stopped();
         for number in 1..=ATTEMPTS {
             let place = self.place(deadline, waits).await?;
             // who waits for a place holds no second copy of its segment yet
@@ -291,7 +296,12 @@ impl Engine {
                     if at_fault {
                         lock(&self.shared.quarantine).record(stream, Instant::now())?;
                     }
-                    last = JobError::new(Kind::WorkerDied, format!("the worker died: {reason}"));
+                    let kind = if at_fault {
+                        Kind::WorkerDied
+                    } else {
+                        Kind::WorkerLost
+                    };
+                    last = JobError::new(kind, format!("the worker died: {reason}"));
                 }
             }
         }

@@ -52,8 +52,11 @@ pub enum Kind {
     Input,
     /// libav failed in a way that may not repeat.
     Transcode,
-    /// The worker process died, and the retry's too.
+    /// The worker process died of the job, and the retry's too.
     WorkerDied,
+    /// Something else ended or stopped the worker, at the second attempt too: it says nothing
+    /// about the job.
+    WorkerLost,
     /// Workers died of this stream before; it is not tried again for a while.
     Quarantined,
     /// The deadline passed, or no progress was seen for too long.
@@ -116,9 +119,12 @@ impl JobError {
     pub fn is_input_fault(&self) -> bool {
         match self.kind {
             Kind::Input | Kind::Quarantined => true,
-            Kind::Transcode | Kind::WorkerDied | Kind::Deadline | Kind::Busy | Kind::Stopped => {
-                false
-            }
+            Kind::Transcode
+            | Kind::WorkerDied
+            | Kind::WorkerLost
+            | Kind::Deadline
+            | Kind::Busy
+            | Kind::Stopped => false,
         }
     }
 

@@ -63,7 +63,7 @@ fn refusal(error: &JobError) -> Option<Untranscodable> {
         Kind::Input | Kind::Transcode | Kind::WorkerDied | Kind::Quarantined => {
             Some(Untranscodable(error.to_string()))
         }
-        Kind::Deadline | Kind::Busy | Kind::Stopped => None,
+        Kind::WorkerLost | Kind::Deadline | Kind::Busy | Kind::Stopped => None,
     }
 }
 
@@ -157,5 +157,6 @@ mod tests {
         assert!(refusal(&invalid).is_some());
         assert!(refusal(&JobError::new(Kind::Busy, "TranscoderBusy")).is_none());
         assert!(refusal(&JobError::new(Kind::Deadline, "")).is_none());
+        assert!(refusal(&JobError::new(Kind::WorkerLost, "killed")).is_none());
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn probe(mut file: File, control: &Control) -> Result<Probe, JobError
     // Damage ends the count; what was read before it stands.
     while let Ok(true) = input.read(&mut packet) {
         control.check()?;
+        control.step();
         if video
             .as_ref()
             .is_some_and(|video| video.index == packet.stream())
