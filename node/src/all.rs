@@ -26,9 +26,9 @@ use crate::{engine_config, gateway, transcoder};
 
 /// How often it is looked whether everything is up, to say so.
 const LOOK: Duration = Duration::from_millis(50);
-/// The part of the memory that the bodies of one role may take: three hold them here, and
-/// the transcoder's workers want the rest.
-const BODIES_DIVISOR: u64 = 8;
+/// The part of the memory that the bodies of one role may take: three hold them here, two of
+/// them have an engine with files of its own, and the workers want the rest.
+const BODIES_DIVISOR: u64 = 12;
 
 /// Runs the roles side by side; the first to fail ends all.
 pub async fn run(process: Process) -> anyhow::Result<()> {
@@ -121,15 +121,16 @@ pub(crate) fn joined(settings: &Settings, addr: SocketAddr, memory: Option<u64>)
 }
 
 /// Bytes that the transcoder's engine leaves to the other two roles: their bodies, and the
-/// workers that look into segments.
+/// workers that look into segments, with their files.
 fn beside_transcoder(settings: &Settings) -> u64 {
-    let probing = engine_config::probing(&settings.engine, 0);
+    let probing = engine_config::probing(&settings.engine, settings.gateway.max_buffered_bytes);
     let workers = probing.workers.unwrap_or(0) as u64;
     let bodies = settings
         .gateway
         .max_buffered_bytes
         .saturating_add(settings.orchestrator.max_buffered_bytes);
-    bodies.saturating_add(workers.saturating_mul(probing.memory_limit.unwrap_or(0)))
+    let held = bodies.saturating_add(probing.files);
+    held.saturating_add(workers.saturating_mul(probing.memory_limit.unwrap_or(0)))
 }
 
 /// Passes changes of the settings on.
@@ -194,8 +195,11 @@ mod tests {
         let settings = Settings::default();
         for memory in [4 << 30, 8 << 30, 64 << 30] {
             let joined = joined(&settings, settings.orchestrator.addr, Some(memory));
-            let beside = beside_transcoder(&joined) + joined.transcoder.max_buffered_bytes;
-            let config = engine_config::build(&joined.engine, None, beside);
+            let (bodies, beside) = (
+                joined.transcoder.max_buffered_bytes,
+                beside_transcoder(&joined),
+            );
+            let config = engine_config::build(&joined.engine, None, bodies, beside);
             let limits = Limits::divide(2, Some(memory), &config);
             assert!(limits.fits && limits.workers == 2, "{memory}: {limits:?}");
         }

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use sha3::{Digest, Keccak256};
 use tokio::time::timeout;
 
-use crate::budget::{Budget, Held};
+use livepeer_media::budget::{Budget, Held};
 
 /// How a buffer comes to its size: so much at once on a peer's word alone, then twice as
 /// much each time as has really arrived.
@@ -163,9 +163,9 @@ pub async fn read<E: std::fmt::Display>(
 #[cfg(test)]
 mod tests {
     use super::{BodyError, Buffer, Growth, IDLE, NoRoom, SEGMENT, read};
-    use crate::budget::Budget;
     use bytes::Bytes;
     use futures::stream;
+    use livepeer_media::budget::Budget;
     use livepeer_proto::credentials::keccak256;
 
     fn chunks(

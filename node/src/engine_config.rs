@@ -3,15 +3,21 @@
 use std::path::PathBuf;
 
 use livepeer_media::{Device, EngineConfig};
-use livepeer_settings::{DeviceKind, EngineSettings, memory};
+use livepeer_settings::memory::{self, Workers};
+use livepeer_settings::{DeviceKind, EngineSettings};
 
 /// The worker program's file name.
 const PROGRAM: &str = "livepeer-engine";
 
-/// The configuration that `settings` ask for. `capacity` wins over the self-test; `beside`
-/// are the bytes that bodies, and other roles of this process, may take.
+/// The configuration that `settings` ask for. `capacity` wins over the self-test; `bodies` are
+/// the bytes that segments may take, `beside` those of other roles in this process.
 #[must_use]
-pub fn build(settings: &EngineSettings, capacity: Option<u32>, beside: u64) -> EngineConfig {
+pub fn build(
+    settings: &EngineSettings,
+    capacity: Option<u32>,
+    bodies: u64,
+    beside: u64,
+) -> EngineConfig {
     let mut config =
         EngineConfig::new(settings.program.clone().unwrap_or_else(beside_this_program));
     config.device = match settings.device {
@@ -21,7 +27,10 @@ pub fn build(settings: &EngineSettings, capacity: Option<u32>, beside: u64) -> E
     config.workers = settings.workers.map(|workers| workers as usize);
     config.memory_limit = settings.worker_memory_bytes;
     config.cache_dir.clone_from(&settings.cache_dir);
-    config.reserved = memory::PROCESS_BYTES.saturating_add(beside);
+    config.reserved = memory::PROCESS_BYTES
+        .saturating_add(bodies)
+        .saturating_add(beside);
+    config.files = Workers::Transcoding.files(bodies);
     config.capacity = capacity.map(|capacity| capacity as usize);
     config
 }
@@ -36,8 +45,9 @@ fn beside_this_program() -> PathBuf {
 
 /// The configuration of a gateway's engine, which only looks into segments.
 #[must_use]
-pub fn probing(settings: &EngineSettings, beside: u64) -> EngineConfig {
-    let mut config = build(settings, Some(memory::PROBE_WORKERS), beside);
+pub fn probing(settings: &EngineSettings, bodies: u64) -> EngineConfig {
+    let mut config = build(settings, Some(memory::PROBE_WORKERS), bodies, 0);
+    config.files = Workers::Probing.files(bodies);
     config.workers = Some(memory::PROBE_WORKERS as usize);
     config
         .memory_limit
@@ -55,7 +65,7 @@ mod tests {
     /// Design: the sum of worker limits and supervisor stays under 80 % of the container's
     /// memory.
     #[test]
-    fn process_bodies_and_workers_of_every_role_stay_under_four_fifths_of_the_container() {
+    fn process_bodies_files_and_workers_of_every_role_stay_under_four_fifths_of_the_container() {
         let settings = EngineSettings::default();
         for role in [Workers::None, Workers::Probing, Workers::Transcoding] {
             let usual = role.usual_memory_limit();
@@ -66,9 +76,9 @@ mod tests {
                     let workers = match role {
                         Workers::None => 0,
                         Workers::Probing => sum(divide(probing(&settings, bodies))),
-                        Workers::Transcoding => sum(divide(build(&settings, None, bodies))),
+                        Workers::Transcoding => sum(divide(build(&settings, None, bodies, 0))),
                     };
-                    let used = PROCESS_BYTES + bodies + workers;
+                    let used = PROCESS_BYTES + bodies + role.files(bodies) + workers;
                     assert!(used <= memory / 5 * 4, "{role:?} of {memory}: {used}");
                 }
             }
@@ -81,11 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_of_the_usual_memory_has_workers_for_five_jobs() {
+    fn an_engine_of_the_usual_memory_has_workers_for_four_jobs() {
         let memory = Workers::Transcoding.usual_memory_limit();
         let bodies = Workers::Transcoding.bodies(memory);
-        let config = build(&EngineSettings::default(), None, bodies);
+        let config = build(&EngineSettings::default(), None, bodies, 0);
         assert_eq!(Limits::divide(2, Some(memory), &config).workers, 2);
-        assert_eq!(Limits::divide(8, Some(memory), &config).workers, 5);
+        assert_eq!(Limits::divide(8, Some(memory), &config).workers, 4);
     }
 }

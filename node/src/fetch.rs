@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::body::{self, BodyError, Received};
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// Before the second try, when the first one's connection failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -119,7 +119,7 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::Fetcher;
-    use crate::budget::Budget;
+    use livepeer_media::budget::Budget;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 

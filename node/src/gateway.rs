@@ -51,11 +51,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budget;
 use crate::engine_config;
 use crate::lifecycle::Lifecycle;
 use crate::listen::{self, ListenError, Setting};
 use crate::process::Process;
+use livepeer_media::budget::Budget;
 use metrics::Metrics;
 use orchestrators::{Orchestrator, Orchestrators};
 use stream::Stream;

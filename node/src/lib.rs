@@ -4,8 +4,7 @@
 //!
 //! * `process`, `lifecycle`, `health`, `reload`, `logging`: what every role shares,
 //!   from settings to SIGTERM
-//! * `budget`: how many bytes of segments a process holds at once
-//! * `body`, `fetch`: segments over the network, within that budget
+//! * `body`, `fetch`: segments over the network, within a byte budget
 //! * `listen`: ports that are had or not; `connection`: how long an accepted connection
 //!   may do nothing
 //! * `segdata`, `engine_config`, `device`: the wire's and the settings' words in the
@@ -15,7 +14,6 @@
 
 pub mod all;
 pub mod body;
-pub mod budget;
 pub mod cli;
 mod connection;
 pub mod device;

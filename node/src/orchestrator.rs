@@ -119,6 +119,7 @@ impl Orchestrator {
                     &settings.engine,
                     settings_of.max_sessions,
                     settings_of.max_buffered_bytes,
+                    process.beside,
                 );
                 let engine = Engine::start(config, stop.clone()).await?;
                 process.health.metrics(|registry| {

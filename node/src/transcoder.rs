@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::budget::Budget;
 use crate::device;
 use crate::engine_config;
 use crate::fetch::Fetcher;
@@ -32,6 +31,7 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::process::Process;
 use crate::segdata::WIRE_VERSION;
 use backoff::{Backoff, Ended};
+use livepeer_media::budget::Budget;
 use metrics::Metrics;
 use registration::{Ends, Offer, RegisterError, Registration};
 use sessions::Sessions;
@@ -51,8 +51,7 @@ pub async fn run(process: Process, secret: Option<String>) -> Result<(), RoleErr
     process.health.expect("engine");
     let settings = Arc::clone(&process.settings.borrow());
     let bodies = settings.transcoder.max_buffered_bytes;
-    let beside = bodies.saturating_add(process.beside);
-    let config = engine_config::build(&settings.engine, None, beside);
+    let config = engine_config::build(&settings.engine, None, bodies, process.beside);
     let engine = Engine::start(config, process.lifecycle.stop()).await?;
     process.health.metrics(|registry| {
         engine.register(registry.sub_registry_with_prefix(Role::Transcoder.name()));

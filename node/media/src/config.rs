@@ -42,6 +42,9 @@ pub struct EngineConfig {
     pub memory_limit: Option<u64>,
     /// Bytes that whatever is not a worker may use: this process, bodies that it holds.
     pub reserved: u64,
+    /// Bytes that sources and renditions of jobs may take together, as memory files and until
+    /// the caller has let go of them.
+    pub files: u64,
     /// Sessions to advertise, instead of what the self-test finds.
     pub capacity: Option<usize>,
     /// Where the self-test's result is kept between starts on the same machine; not kept when
@@ -57,6 +60,7 @@ impl EngineConfig {
             workers: None,
             memory_limit: None,
             reserved: 128 << 20,
+            files: 512 << 20,
             capacity: None,
             cache_dir: None,
         }

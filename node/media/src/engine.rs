@@ -6,6 +6,7 @@
 
 mod attempt;
 mod capacity;
+mod files;
 mod limits;
 mod metrics;
 mod quarantine;
@@ -26,13 +27,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::budget::Budget;
 use crate::config::{DeviceStatus, EngineConfig};
 use crate::error::{JobError, Kind};
 use crate::job::{Probe, TranscodeJob, Transcoded};
 use crate::message::{Outcome, SandboxAttempt, TranscodeWork, Work};
 use crate::profile;
 
-use attempt::{Attempt, Ended, Finished, SealedSource};
+use attempt::{Attempt, Ended, Finished};
 use capacity::Capacity;
 use metrics::{Metrics, Refused};
 use quarantine::Quarantine;
@@ -77,6 +79,8 @@ pub struct Engine {
 struct Shared {
     config: EngineConfig,
     limits: Limits,
+    /// For the memory files of jobs, and renditions that callers still hold.
+    files: Budget,
     cancel: CancellationToken,
     tracker: TaskTracker,
     spawner: spawner::Spawner,
@@ -115,6 +119,7 @@ impl Engine {
                 workers = limits.workers,
                 memory_per_worker = limits.memory_per_worker,
                 reserved = config.reserved,
+                files = config.files,
                 "workers, bodies and this process may need more than four fifths of the memory"
             );
         }
@@ -131,6 +136,7 @@ impl Engine {
         let (queue, attempts) = mpsc::channel(limits.workers * QUEUED_PER_WORKER);
         let shared = Arc::new(Shared {
             limits,
+            files: Budget::new(config.files),
             cancel,
             tracker: TaskTracker::new(),
             spawner,
@@ -266,24 +272,19 @@ impl Engine {
     async fn run(&self, call: Call<'_>) -> Result<Finished, JobError> {
         let Call {
             work,
-            mut source,
+            source,
             deadline,
             stream,
             waits,
         } = call;
-        let mut sealed = None;
         let mut last = JobError::stopped();
         for number in 1..=ATTEMPTS {
             let place = self.place(deadline, waits).await?;
-            // who waits for a place holds no second copy of its segment yet
-            if let Some(source) = source.take() {
-                sealed = Some(SealedSource::new(source).await?);
-            }
             let (reply, ended) = oneshot::channel();
             place.send(Attempt {
                 id: self.shared.attempts.fetch_add(1, Ordering::Relaxed),
                 work: work.clone(),
-                source: sealed.clone(),
+                source: source.clone(),
                 deadline,
                 reply,
             });

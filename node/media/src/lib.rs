@@ -4,6 +4,7 @@
 //! `livepeer-engine` process over a message boundary and brings the result back. libav is
 //! linked by that program alone: this crate, and so every role, maps none of it.
 //!
+//! - [`budget`]: how many bytes are held at once, also by roles
 //! - [`profile`]: what is asked for; presets; the checks made before any work
 //! - [`size`]: how large a rendition of a source becomes
 //! - [`job`]: one segment in, renditions and counts out
@@ -12,6 +13,7 @@
 //! - [`engine`]: the supervisor
 //! - [`message`]: what passes between supervisor and worker
 
+pub mod budget;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -1,6 +1,7 @@
 //! How a container's memory is divided among the process, the bodies of segments that it
-//! holds and the workers of its engine. The operator writes the budget of bodies; the node's
-//! engine gets what that leaves of four fifths of the limit.
+//! holds, the memory files of its engine's jobs, and the engine's workers. The operator writes
+//! the budget of bodies, from which that of the files follows; the workers get what these leave
+//! of four fifths of the limit.
 //!
 //! On cgroup v2 one process over the limit takes the whole container with it.
 
@@ -50,12 +51,26 @@ impl Workers {
         let share = match self {
             Self::None => memory_limit / RELAY_DIVISOR,
             // a small container would be full of the workers alone
-            Self::Probing => (memory_limit / 5 * 4)
-                .saturating_sub(PROCESS_BYTES + probe_bytes())
-                .clamp(memory_limit / ENGINE_DIVISOR, memory_limit / RELAY_DIVISOR),
+            Self::Probing => {
+                ((memory_limit / 5 * 4).saturating_sub(PROCESS_BYTES + probe_bytes()) / 3 * 2)
+                    .clamp(memory_limit / ENGINE_DIVISOR, memory_limit / RELAY_DIVISOR)
+            }
             Self::Transcoding => memory_limit / ENGINE_DIVISOR,
         };
         share.min(DEFAULT_MAX_BUFFERED_BYTES)
+    }
+
+    /// Bytes that the memory files of the engine's jobs may take beside that many of bodies:
+    /// sealed copies of sources, and renditions.
+    #[must_use]
+    pub fn files(self, bodies: u64) -> u64 {
+        match self {
+            Self::None => 0,
+            // sources alone, one for each of two workers; of 2Gi one of the largest size fits
+            Self::Probing => bodies / 2,
+            // renditions too, which together are about as large as their source
+            Self::Transcoding => bodies,
+        }
     }
 }
 
@@ -72,9 +87,16 @@ mod tests {
     #[test]
     fn bodies_take_half_of_a_relay_and_an_eighth_beside_an_engine() {
         assert_eq!(Workers::None.bodies(512 << 20), 256 << 20);
-        assert_eq!(Workers::Probing.bodies(2 << 30), 1 << 30);
         assert_eq!(Workers::Transcoding.bodies(4 << 30), 512 << 20);
         assert_eq!(Workers::Transcoding.bodies(1 << 40), 1_200_000_000);
+    }
+
+    #[test]
+    fn a_usual_gateway_holds_two_of_the_largest_segments_and_looks_into_one() {
+        const LARGEST: u64 = 300_000_000;
+        let bodies = Workers::Probing.bodies(Workers::Probing.usual_memory_limit());
+        assert!(bodies >= 2 * LARGEST, "{bodies}");
+        assert!(Workers::Probing.files(bodies) >= LARGEST);
     }
 
     #[test]

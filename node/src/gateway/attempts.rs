@@ -28,7 +28,7 @@ use super::segment_data::{self, Job};
 use super::select::select;
 use super::session::Sessions;
 use super::submit::{Answer, Ended, Submission, Timeouts};
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// Attempts at which an orchestrator did the work and failed (go-livepeer
 /// `-maxAttempts`).

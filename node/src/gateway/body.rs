@@ -11,7 +11,7 @@ use sha3::{Digest, Keccak256};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::{Buffer, NoRoom, SEGMENT};
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// Longest pause between two pieces of a body.
 const IDLE: Duration = Duration::from_secs(15);
@@ -115,7 +115,7 @@ mod tests {
     use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 
     use super::{BodyError, read, room};
-    use crate::budget::Budget;
+    use livepeer_media::budget::Budget;
 
     fn pieces(pieces: Vec<Bytes>) -> Body {
         let pieces = pieces.into_iter().map(Ok::<_, std::convert::Infallible>);

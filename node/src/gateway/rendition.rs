@@ -17,7 +17,7 @@ use url::Url;
 use super::fault::SubmitError;
 use super::orchestrators::chain;
 use crate::body::{Buffer, Growth, NoRoom};
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// The smallest rendition that can be one (go-livepeer `ZeroSegments`).
 const MIN_BYTES: usize = 25;
@@ -125,9 +125,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::{MAX_SEGMENT_BYTES, address, fetch, most_bytes};
-    use crate::budget::Budget;
     use crate::gateway::fault::SubmitError;
     use crate::gateway::orchestrators::Orchestrators;
+    use livepeer_media::budget::Budget;
 
     const WHOLE: &str = "a rendition of more than twenty-five bytes";
     const BUDGET: u64 = 1 << 20;

@@ -17,7 +17,7 @@ use super::rendition;
 use super::segment_data::{self, Job};
 use super::stream::Stream;
 use super::streams::Entrance;
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// The share of the byte budget that segments kept for viewers may take, over all
 /// streams: a half, so that they never starve those in flight. Live streams divide it

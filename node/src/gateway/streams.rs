@@ -9,7 +9,7 @@ use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use tokio::time::Instant;
 
 use super::stream::{Stream, StreamStart};
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// A stream without a push for this long is over (go-livepeer
 /// `httpPushTimeout`).

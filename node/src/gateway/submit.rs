@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::fault::SubmitError;
 use super::orchestrators::chain;
 use super::rendition;
-use crate::budget::Budget;
+use livepeer_media::budget::Budget;
 
 /// Largest reply to `/segment`: ten results and an `OrchestratorInfo` are a few
 /// kilobytes; capabilities of AI nodes may be more.
@@ -196,8 +196,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::{Submission, SubmitError, Timeouts, parse_reply};
-    use crate::budget::Budget;
     use crate::gateway::orchestrators::Orchestrators;
+    use livepeer_media::budget::Budget;
 
     #[test]
     fn timeouts_are_those_of_the_wire() {

@@ -17,13 +17,13 @@ use super::sessions::Sessions;
 use super::store::Store;
 use super::tokens::Tokens;
 use super::transcoders::Transcoders;
-use crate::budget::Budget;
 use crate::device;
 use crate::fetch::Fetcher;
 use crate::health::Health;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::process::Process;
 use crate::segdata::WIRE_VERSION;
+use livepeer_media::budget::Budget;
 
 /// The part of the byte budget that results may keep while they wait to be fetched.
 const STORE_DIVISOR: u64 = 4;

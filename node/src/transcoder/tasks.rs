@@ -14,9 +14,9 @@ use super::metrics::{Metrics, Outcome};
 use super::sessions::Sessions;
 use super::upload::{Part, TaskResult, Uploader};
 use crate::body::{BodyError, NoRoom};
-use crate::budget::Budget;
 use crate::fetch::{FetchError, Fetcher};
 use crate::segdata::{Asked, WIRE_VERSION};
+use livepeer_media::budget::Budget;
 
 /// What a task needs; cheap to clone.
 #[derive(Clone)]

@@ -168,6 +168,32 @@ async fn probes_wait_for_a_worker_and_transcodes_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_room_in_memory_is_refused_and_costs_no_worker() {
+    let source = clips::long();
+    // the source, and a little of what it becomes
+    let room = source.len() as u64 + 100_000;
+    let engine = engine_with(|config| {
+        config.workers = Some(1);
+        config.files = room;
+    })
+    .await;
+    let worker = engine.worker_pids();
+    let error = engine.transcode(long_job()).await.unwrap_err();
+    assert_eq!(error.kind(), livepeer_media::error::Kind::Busy);
+    let refused = r#"engine_jobs_refused_total{reason="NoMemory"}"#;
+    assert!((counted(&engine, refused) - 1.0).abs() < f64::EPSILON);
+    let probed = engine.probe(vec![0; source.len() * 2].into(), "large").await;
+    assert_eq!(
+        probed.unwrap_err().kind(),
+        livepeer_media::error::Kind::Busy
+    );
+    let done = engine.transcode(job(&clips::plain(), vec![small()])).await;
+    assert_eq!(done.unwrap().renditions.len(), 1);
+    assert_eq!(engine.worker_pids(), worker);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_future_frees_the_slot() {
     let engine = engine_with(|config| config.workers = Some(1)).await;
     let dropped = tokio::time::timeout(Duration::from_millis(500), engine.transcode(long_job()));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::EngineConfig;
 
 /// Share of the container's memory for workers, supervisor and all that it holds; the kernel
-/// has the rest, for sockets and sealed copies of sources. On cgroup v2 one process over the
+/// has the rest, for sockets and its own needs. On cgroup v2 one process over the
 /// limit takes the whole container with it.
 const MEMORY_SHARE: (u64, u64) = (4, 5);
 
@@ -42,7 +42,9 @@ impl Limits {
     /// Divides `threads` and a container's `memory`. Pure.
     pub fn divide(threads: usize, memory: Option<u64>, config: &EngineConfig) -> Self {
         let shared = memory.map(|memory| {
-            (memory / MEMORY_SHARE.1 * MEMORY_SHARE.0).saturating_sub(config.reserved)
+            (memory / MEMORY_SHARE.1 * MEMORY_SHARE.0)
+                .saturating_sub(config.reserved)
+                .saturating_sub(config.files)
         });
         let workers = config.workers.unwrap_or_else(|| {
             let fit = shared.map_or(MOST_WORKERS, |shared| {
@@ -127,9 +129,10 @@ mod tests {
     #[test]
     fn workers_and_supervisor_stay_under_four_fifths_of_the_container() {
         let config = EngineConfig::new("x");
-        for memory in [GIB, 2 * GIB, 8 * GIB] {
+        for memory in [2 * GIB, 4 * GIB, 8 * GIB] {
             let limits = Limits::divide(8, Some(memory), &config);
-            let used = limits.memory_per_worker * limits.workers as u64 + config.reserved;
+            let used = limits.memory_per_worker * limits.workers as u64;
+            let used = used + config.reserved + config.files;
             assert!(
                 limits.fits && used <= memory / 5 * 4,
                 "{memory}: {limits:?}"
@@ -139,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_small_container_has_fewer_workers_rather_than_starved_ones() {
-        let limits = Limits::divide(8, Some(GIB), &EngineConfig::new("x"));
+        let mut config = EngineConfig::new("x");
+        config.files = 64 << 20;
+        let limits = Limits::divide(8, Some(GIB), &config);
         assert_eq!(limits.workers, 1);
         assert!(limits.memory_per_worker > WORKER_BYTES);
     }
@@ -150,7 +155,7 @@ mod tests {
         let all = Limits::divide(8, Some(4 * GIB), &config);
         config.reserved += GIB;
         let rest = Limits::divide(8, Some(4 * GIB), &config);
-        assert_eq!((all.workers, rest.workers), (6, 4));
+        assert_eq!((all.workers, rest.workers), (5, 3));
         config.reserved = 4 * GIB;
         assert!(!Limits::divide(8, Some(4 * GIB), &config).fits);
     }

@@ -28,7 +28,7 @@ struct LossLabel {
     cause: Loss,
 }
 
-/// Why a job was refused without a worker being tried.
+/// Why a job was refused that no worker is to blame for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum Refused {
     /// As many jobs wait as may.
@@ -37,6 +37,8 @@ pub(super) enum Refused {
     Waited,
     /// Its stream killed too many workers.
     Quarantined,
+    /// The memory files of all jobs would be more than they may be.
+    NoMemory,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,7 +63,7 @@ impl Metrics {
         );
         registry.register(
             "jobs_refused",
-            "Jobs that no worker was tried for",
+            "Jobs that got no worker, or no memory for what they read and write",
             self.refused.clone(),
         );
     }

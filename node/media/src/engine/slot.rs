@@ -1,7 +1,6 @@
 //! A slot of the pool: one worker process after another, one job at a time.
 
 use std::future::pending;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::attempt::{self, Attempt, Ended, Finished};
+use super::attempt::{Attempt, Ended, Finished};
+use super::files::{Files, FilesError};
 use super::metrics::{Loss, Refused};
 use super::spawner::Spawner;
 use super::worker::{Event, StartError, Worker};
@@ -162,21 +162,17 @@ impl Slot {
             deadline,
             mut reply,
         } = attempt;
-        let outputs = match self.prepare(&mut work, deadline, running.others) {
-            Ok(outputs) => outputs,
+        let outputs = self.prepare(&mut work, deadline, running.others);
+        let mut files = match Files::make(source, outputs, &self.shared.files).await {
+            Ok(files) => files,
             Err(error) => {
                 // A caller that left does not want to know.
-                let _ = reply.send(Ended::Failed(error));
+                let _ = reply.send(Ended::Failed(self.no_files(error)));
                 return After::Keep;
             }
         };
-        let descriptors: Vec<BorrowedFd<'_>> = source
-            .iter()
-            .map(|source| source.descriptor().as_fd())
-            .chain(outputs.iter().map(AsFd::as_fd))
-            .collect();
         let request = Request::Run { attempt: id, work };
-        if let Err(error) = worker.send(&request, &descriptors) {
+        if let Err(error) = worker.send(&request, &files.descriptors()) {
             let reason = error.to_string();
             self.shared.metrics.lost(Loss::Outside);
             let _ = reply.send(Ended::WorkerLost {
@@ -187,15 +183,19 @@ impl Slot {
         }
         let watched = tokio::select! {
             biased;
-            watched = self.watch(worker, id, deadline) => watched,
+            watched = self.watch(worker, id, deadline, &mut files) => watched,
             () = reply.closed() => return self.cancel(worker, id).await,
         };
         drop(running);
         let (ended, after) = match watched {
-            Watched::Done(outcome) => match attempt::read_outputs(outputs).await {
+            Watched::Done(outcome) => match files.read().await {
                 Ok(outputs) => (Ended::Finished(Finished { outcome, outputs }), After::Keep),
-                Err(error) => (Ended::Failed(error), After::Keep),
+                Err(error) => (Ended::Failed(self.no_files(error)), After::Keep),
             },
+            Watched::Refused(error) => {
+                let after = self.cancel(worker, id).await;
+                (Ended::Failed(self.no_files(error)), after)
+            }
             Watched::Failed(error) => (Ended::Failed(error), After::Keep),
             Watched::Late => {
                 self.shared.metrics.lost(Loss::Late);
@@ -220,13 +220,19 @@ impl Slot {
         after
     }
 
-    /// Makes the outputs, and divides threads and time.
-    fn prepare(
-        &self,
-        work: &mut Work,
-        deadline: Instant,
-        others: usize,
-    ) -> Result<Vec<OwnedFd>, JobError> {
+    /// What a caller hears of files that there are none of.
+    fn no_files(&self, error: FilesError) -> JobError {
+        match error {
+            FilesError::NoRoom => {
+                self.shared.metrics.refused(Refused::NoMemory);
+                JobError::busy()
+            }
+            FilesError::Failed(error) => error,
+        }
+    }
+
+    /// Divides threads and time; how many outputs the work has.
+    fn prepare(&self, work: &mut Work, deadline: Instant, others: usize) -> usize {
         match work {
             Work::Transcode(transcode) => {
                 let threads = self.shared.limits.threads;
@@ -234,18 +240,20 @@ impl Slot {
                 transcode.threads = u32::try_from(mine).unwrap_or(u32::MAX);
                 let wall = deadline.saturating_duration_since(Instant::now()).as_secs() + 1;
                 transcode.cpu_seconds = wall.saturating_mul(threads as u64);
-                transcode
-                    .profiles
-                    .iter()
-                    .map(|_| attempt::output())
-                    .collect()
+                transcode.profiles.len()
             }
-            Work::Probe | Work::CheckSandbox => Ok(Vec::new()),
+            Work::Probe | Work::CheckSandbox => 0,
         }
     }
 
     /// Watches a worker until its job ends one way or another.
-    async fn watch(&self, worker: &mut Worker, id: u64, deadline: Instant) -> Watched {
+    async fn watch(
+        &self,
+        worker: &mut Worker,
+        id: u64,
+        deadline: Instant,
+        files: &mut Files,
+    ) -> Watched {
         let mut memory = interval(MEMORY_EVERY);
         memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut moved = Instant::now();
@@ -286,6 +294,9 @@ impl Slot {
                         let reason = format!("it uses {used} bytes of memory, limit {limit}");
                         return Watched::Lost { at_fault: true, reason };
                     }
+                    if let Err(error) = files.account() {
+                        return Watched::Refused(error);
+                    }
                 }
             }
         }
@@ -295,8 +306,13 @@ impl Slot {
 enum Watched {
     Done(crate::message::Outcome),
     Failed(JobError),
+    /// What it writes has no room any more.
+    Refused(FilesError),
     Late,
-    Lost { at_fault: bool, reason: String },
+    Lost {
+        at_fault: bool,
+        reason: String,
+    },
 }
 
 /// Asks a worker to give a job up; says whether it did in time.

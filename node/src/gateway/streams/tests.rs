@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::{ENDED_KEPT, Full, IDLE, LAST_ENDED, LAST_ENDED_KEPT, MAX_IN_FLIGHT, Streams};
-use crate::budget::Budget;
 use crate::gateway::hls::timeline::Segment;
 use crate::gateway::stream::{Stream, StreamStart};
 use livepeer_media::Format;
+use livepeer_media::budget::Budget;
 use livepeer_proto::headers::MAX_SEGMENT_BYTES;
 use tokio::time::{Instant, advance};
 

@@ -6,6 +6,9 @@
 //! refuses and the caller answers 503; nobody waits, since a wait would hold the peer's
 //! connection and its socket buffers instead.
 //!
+//! A role has one for the segments that it takes and gives, its engine one for the memory
+//! files of its jobs ([`crate::EngineConfig::files`]).
+//!
 //! Not here: how the bytes are read, and which of them may be thrown away.
 
 use std::sync::Arc;
@@ -147,6 +150,17 @@ impl Held {
         self.bytes -= surplus;
     }
 
+    /// Hands `bytes` of these over to another holder, or all when fewer are held.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self {
+            budget: self.budget.clone(),
+            bytes,
+        }
+    }
+
     /// Makes `data` one immutable counted buffer that holds its share of the budget
     /// until its last clone is dropped. No byte is copied.
     #[must_use]
@@ -215,6 +229,17 @@ mod tests {
         assert_eq!(held.bytes(), 10);
         held.shrink_to(3);
         assert_eq!(budget.used(), 3);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_given_back_by_the_other_holder() {
+        let budget = Budget::new(10);
+        let mut held = budget.take(10).unwrap();
+        let part = held.split(4);
+        drop(held);
+        assert_eq!((part.bytes(), budget.used()), (4, 4));
+        drop(part);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
