@@ -1,6 +1,10 @@
 //! Sessions: one stream of one gateway each. A session's segments are done one after
 //! the other; a few may wait (go-livepeer `core/orchestrator.go`).
 //!
+//! Its token outlives a session. One that ended under way is therefore the same session, with
+//! the same turn, for whatever comes with that token before its last request is answered:
+//! else a peer that ends it after each segment would have them done side by side.
+//!
 //! Here is who may begin, wait and stay. Who does the work is the transcoders' part.
 
 use std::collections::HashMap;
@@ -39,6 +43,8 @@ struct Session {
     requests: usize,
     /// A segment of it was taken whole: it outlives its requests.
     begun: bool,
+    /// Only its requests keep it.
+    ended: bool,
     last_used: Instant,
     /// When it began or its last segment was done: those that fail only keep it from
     /// those who could do them.
@@ -66,6 +72,7 @@ impl Sessions {
                 turn: Arc::new(Semaphore::new(1)),
                 requests: 0,
                 begun: false,
+                ended: false,
                 last_used: now,
                 last_done: now,
                 usual: None,
@@ -74,21 +81,33 @@ impl Sessions {
                 return Err(AdmitError::Busy);
             }
             session.requests += 1;
+            session.ended = false;
             session.last_used = now;
             Ok(Place {
                 sessions: self.clone(),
                 id: id.to_owned(),
+                turn: Arc::clone(&session.turn),
             })
         })
     }
 
-    /// Ends a session; true when it was there.
+    /// Ends a session; true when it was there. It counts until its requests are answered.
     pub(crate) fn end(&self, id: &str) -> bool {
-        self.with(|sessions| sessions.remove(id).is_some())
+        self.with(|sessions| {
+            let Some(session) = sessions.get_mut(id).filter(|session| !session.ended) else {
+                return false;
+            };
+            session.ended = true;
+            if session.requests == 0 {
+                sessions.remove(id);
+            }
+            true
+        })
     }
 
+    /// Whether there is such a session that has not ended.
     pub(crate) fn knows(&self, id: &str) -> bool {
-        self.with(|sessions| sessions.contains_key(id))
+        self.with(|sessions| sessions.get(id).is_some_and(|session| !session.ended))
     }
 
     /// Removes the sessions that have been idle for too long and returns their ids.
@@ -113,6 +132,7 @@ impl Sessions {
         })
     }
 
+    /// Those that ended and have requests yet included.
     pub(crate) fn count(&self) -> u32 {
         self.with(|sessions| u32::try_from(sessions.len()).unwrap_or(u32::MAX))
     }
@@ -130,18 +150,16 @@ impl Sessions {
 pub(crate) struct Place {
     sessions: Sessions,
     id: String,
+    turn: Arc<Semaphore>,
 }
 
 impl Place {
-    /// Waits for the turn; none when the session ended while the segment arrived, so
-    /// that there is nobody to wait for.
-    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let turn = self.sessions.with_session(&self.id, |session| {
-            session.begun = true;
-            Arc::clone(&session.turn)
-        })?;
-        // fair: in the order of arrival; never closed
-        turn.acquire_owned().await.ok()
+    /// Waits for the turn, in the order of arrival.
+    pub(crate) async fn turn(&self) -> OwnedSemaphorePermit {
+        self.sessions
+            .with_session(&self.id, |session| session.begun = true);
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        turn.expect("nobody closes the semaphore")
     }
 
     /// Time that a segment of this session usually takes, once there was one.
@@ -174,7 +192,7 @@ impl Drop for Place {
             session.requests = session.requests.saturating_sub(1);
             session.last_used = now;
             // a request that was refused after its admission opens no session
-            if session.requests == 0 && !session.begun {
+            if session.requests == 0 && (session.ended || !session.begun) {
                 sessions.remove(&self.id);
             }
         });
@@ -185,13 +203,13 @@ impl Drop for Place {
 mod tests {
     use super::{AdmitError, IDLE, IDLE_DRAINING, QUEUE, Sessions};
     use std::time::Duration;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     #[tokio::test(start_paused = true)]
     async fn new_sessions_stop_at_the_limit_and_known_ones_go_on() {
         let sessions = Sessions::default();
         let first = sessions.admit("a", 1, Instant::now()).unwrap();
-        drop(first.turn().await.unwrap());
+        drop(first.turn().await);
         let refused = sessions.admit("b", 1, Instant::now()).err();
         assert_eq!(refused, Some(AdmitError::Capped));
         sessions.admit("a", 0, Instant::now()).expect("known");
@@ -201,18 +219,18 @@ mod tests {
     async fn one_segment_at_a_time_four_wait_and_the_next_is_refused() {
         let sessions = Sessions::default();
         let first = sessions.admit("a", 1, Instant::now()).unwrap();
-        let turn = first.turn().await.unwrap();
+        let turn = first.turn().await;
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..QUEUE {
             let place = sessions.admit("a", 1, Instant::now()).unwrap();
-            waiting.spawn(async move { place.turn().await.is_some() });
+            waiting.spawn(async move { drop(place.turn().await) });
         }
         tokio::task::yield_now().await;
         let refused = sessions.admit("a", 1, Instant::now()).err();
         assert_eq!(refused, Some(AdmitError::Busy));
         drop((turn, first));
         sessions.admit("a", 1, Instant::now()).expect("room again");
-        assert_eq!(waiting.join_all().await, [true; QUEUE]);
+        assert_eq!(waiting.join_all().await, [(); QUEUE]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -235,12 +253,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_session_that_ends_under_way_counts_until_its_work_is_done() {
+        let sessions = Sessions::default();
+        let place = sessions.admit("a", 1, Instant::now()).unwrap();
+        let turn = place.turn().await;
+        sessions.end("a");
+        assert!(!sessions.knows("a"));
+        let refused = sessions.admit("b", 1, Instant::now()).err();
+        assert_eq!(refused, Some(AdmitError::Capped));
+        drop((turn, place));
+        assert_eq!(sessions.count(), 0);
+        sessions.admit("b", 1, Instant::now()).expect("room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_the_end_waits_for_the_work_before_it() {
+        let sessions = Sessions::default();
+        let before = sessions.admit("a", 1, Instant::now()).unwrap();
+        let turn = before.turn().await;
+        sessions.end("a");
+        let after = sessions.admit("a", 1, Instant::now()).unwrap();
+        let second = timeout(IDLE, after.turn()).await;
+        assert!(second.is_err(), "both at once");
+        drop(turn);
+        drop(after.turn().await);
+        assert_eq!(sessions.count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_from_before_the_end_does_not_end_what_comes_after_it() {
+        let sessions = Sessions::default();
+        let before = sessions.admit("a", 1, Instant::now()).unwrap();
+        drop(before.turn().await);
+        sessions.end("a");
+        let after = sessions.admit("a", 1, Instant::now()).unwrap();
+        drop(before);
+        assert!(sessions.knows("a"), "its segment is on its way");
+        drop(after.turn().await);
+        drop(after);
+        assert!(sessions.knows("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn idle_sessions_are_swept_sooner_while_draining_and_busy_ones_never() {
         let sessions = Sessions::default();
         let busy = sessions.admit("busy", 9, Instant::now()).unwrap();
-        let _turn = busy.turn().await.unwrap();
+        let _turn = busy.turn().await;
         let idle = sessions.admit("idle", 9, Instant::now()).unwrap();
-        drop(idle.turn().await.unwrap());
+        drop(idle.turn().await);
         drop(idle);
         tokio::time::advance(IDLE_DRAINING + Duration::from_secs(1)).await;
         assert!(sessions.sweep(Instant::now(), false).is_empty());
@@ -254,7 +314,7 @@ mod tests {
     async fn segments_that_fail_keep_no_session_while_draining() {
         let sessions = Sessions::default();
         for id in ["does", "fails"] {
-            sessions.admit(id, 9, Instant::now()).unwrap().turn().await;
+            drop(sessions.admit(id, 9, Instant::now()).unwrap().turn().await);
         }
         for _ in 0..4 {
             tokio::time::advance(IDLE_DRAINING / 3).await;
