@@ -49,8 +49,37 @@ pub(crate) struct Handle {
 
 struct Inner {
     registry: Registry<Handle>,
-    /// The last capacity above the present one, and when it was lost.
-    lost_capacity: Option<(u32, Instant)>,
+    lost: LostCapacities,
+}
+
+/// Capacities of a moment ago and when they were lost, each above those after it: no more
+/// than transcoders that went one after the other.
+#[derive(Default)]
+struct LostCapacities(Vec<(u32, Instant)>);
+
+impl LostCapacities {
+    fn note(&mut self, capacity: u32, now: Instant) {
+        self.0
+            .retain(|(earlier, at)| *earlier > capacity && is_fresh(*at, now));
+        self.0.push((capacity, now));
+    }
+
+    /// The greatest that may still come back.
+    fn greatest(&self, now: Instant) -> u32 {
+        let fresh = self.0.iter().filter(|(_, at)| is_fresh(*at, now));
+        fresh.map(|(capacity, _)| *capacity).max().unwrap_or(0)
+    }
+}
+
+fn is_fresh(lost: Instant, now: Instant) -> bool {
+    now.duration_since(lost) < RETURN_GRACE
+}
+
+/// Whether a transcoder that goes is likely back in a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Return {
+    Likely,
+    No,
 }
 
 /// All transcoders of an orchestrator; cheap to clone.
@@ -69,7 +98,7 @@ impl Transcoders {
         Self {
             inner: Arc::new(Mutex::new(Inner {
                 registry: Registry::default(),
-                lost_capacity: None,
+                lost: LostCapacities::default(),
             })),
             tasks: Tasks::default(),
             credentials,
@@ -92,7 +121,7 @@ impl Transcoders {
             capacity = offer.capacity,
             "transcoder registered"
         );
-        let id = self.change(|registry| registry.add(offer, Handle { notices, secret }));
+        let id = self.change(|inner| inner.registry.add(offer, Handle { notices, secret }));
         (
             receiver,
             Registration {
@@ -104,23 +133,28 @@ impl Transcoders {
 
     /// A transcoder said that it drains; false when there is no such one.
     pub(crate) fn drain(&self, id: MemberId, owner: &str, willing: Willing) -> bool {
-        self.change(|registry| registry.set_willing(id, owner, willing))
+        self.change(|inner| inner.registry.set_willing(id, owner, willing))
     }
 
     /// Ends the streams of those whose credential is no longer accepted.
     pub(crate) fn drop_revoked(&self) {
         let now = Instant::now();
-        let revoked: Vec<MemberId> = self.with(|inner| {
+        let revoked: Vec<(MemberId, Return)> = self.with(|inner| {
             inner
                 .registry
                 .handles()
                 .filter(|(_, handle)| !self.credentials.accepts(&handle.secret, now))
-                .map(|(id, _)| id)
+                .map(|(id, _)| {
+                    let owner = inner.registry.owner(id);
+                    // it has read the new secret by now, if there is one
+                    let replaced = owner.is_some_and(|owner| self.credentials.knows(&owner));
+                    (id, if replaced { Return::Likely } else { Return::No })
+                })
                 .collect()
         });
-        for id in revoked {
-            tracing::info!("credential revoked: transcoder turned away");
-            self.remove(id);
+        for (id, back) in revoked {
+            tracing::info!(?back, "credential revoked: transcoder turned away");
+            self.remove(id, back);
         }
     }
 
@@ -129,13 +163,23 @@ impl Transcoders {
         let all: Vec<MemberId> =
             self.with(|inner| inner.registry.handles().map(|(id, _)| id).collect());
         for id in all {
-            self.remove(id);
+            self.remove(id, Return::No);
         }
     }
 
     /// Forgets a transcoder, ends its stream and passes its segments on.
-    fn remove(&self, id: MemberId) {
-        if let Some(offer) = self.change(|registry| registry.remove(id)) {
+    fn remove(&self, id: MemberId, back: Return) {
+        let now = Instant::now();
+        let gone = self.change(|inner| {
+            let before = inner.registry.capacity();
+            let offer = inner.registry.remove(id);
+            // one that drained was none of it any more
+            if back == Return::Likely && inner.registry.capacity() < before {
+                inner.lost.note(before, now);
+            }
+            offer
+        });
+        if let Some(offer) = gone {
             tracing::info!(
                 credential = offer.owner,
                 address = offer.address,
@@ -165,12 +209,7 @@ impl Transcoders {
 
     pub(crate) fn admission_capacity(&self) -> u32 {
         let now = Instant::now();
-        self.with(|inner| match inner.lost_capacity {
-            Some((lost, at)) if now.duration_since(at) < RETURN_GRACE => {
-                lost.max(inner.registry.capacity())
-            }
-            Some(_) | None => inner.registry.capacity(),
-        })
+        self.with(|inner| inner.lost.greatest(now).max(inner.registry.capacity()))
     }
 
     pub(crate) fn registered(&self) -> Vec<Registered> {
@@ -185,16 +224,8 @@ impl Transcoders {
         run(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change<T>(&self, run: impl FnOnce(&mut Registry<Handle>) -> T) -> T {
-        let now = Instant::now();
-        let result = self.with(|inner| {
-            let before = inner.registry.capacity();
-            let result = run(&mut inner.registry);
-            if inner.registry.capacity() < before {
-                inner.lost_capacity = Some((before, now));
-            }
-            result
-        });
+    fn change<T>(&self, run: impl FnOnce(&mut Inner) -> T) -> T {
+        let result = self.with(run);
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
         result
@@ -215,7 +246,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.transcoders.remove(self.id);
+        self.transcoders.remove(self.id, Return::Likely);
     }
 }
 
@@ -230,5 +261,93 @@ fn teardown(session: &str) -> NotifySegment {
             ..net::SegData::default()
         }),
         ..NotifySegment::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RETURN_GRACE, Registration, Transcoders};
+    use crate::health::Health;
+    use crate::lifecycle::Lifecycle;
+    use crate::orchestrator::metrics::Metrics;
+    use crate::orchestrator::transcoders::credentials::{self, Credentials};
+    use crate::orchestrator::transcoders::registry::{Offer, Willing};
+    use livepeer_settings::Role;
+    use std::time::Duration;
+
+    const SECRET: &str = "secret";
+    const MOMENT: Duration = Duration::from_secs(1);
+
+    fn pool(credentials: Credentials) -> Transcoders {
+        let health = Health::new(Role::Orchestrator, Lifecycle::default());
+        Transcoders::new(credentials, Metrics::new(&health))
+    }
+
+    /// One that registers for two sessions.
+    fn add(transcoders: &Transcoders) -> Registration {
+        let offer = Offer {
+            owner: "pool".to_owned(),
+            address: String::new(),
+            capacity: 2,
+            capabilities: livepeer_proto::net::Capabilities::default(),
+        };
+        let secret = credentials::hash(SECRET.as_bytes());
+        transcoders.register(offer, secret).1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_one_after_the_other_counts_as_long_as_each_may_return() {
+        let pool = pool(Credentials::default());
+        let (first, second) = (add(&pool), add(&pool));
+        drop(first);
+        tokio::time::advance(MOMENT).await;
+        drop(second);
+        assert_eq!((pool.capacity(), pool.admission_capacity()), (0, 4));
+        tokio::time::advance(RETURN_GRACE - MOMENT).await;
+        assert_eq!(pool.admission_capacity(), 2, "the second may return");
+        let _back = add(&pool);
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(pool.admission_capacity(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_reconnects_again_and_again_does_not_keep_what_another_had() {
+        let pool = pool(Credentials::default());
+        let (gone, mut flaps) = (add(&pool), add(&pool));
+        drop(gone);
+        let mut counted = Vec::new();
+        for _ in 0..4 {
+            drop(flaps);
+            tokio::time::advance(MOMENT).await;
+            counted.push(pool.admission_capacity());
+            flaps = add(&pool);
+        }
+        assert_eq!(counted, [4, 4, 2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_drains_is_not_counted_on() {
+        let pool = pool(Credentials::default());
+        let leaves = add(&pool);
+        assert!(pool.drain(leaves.id(), "pool", Willing::AsLastResort));
+        assert_eq!(pool.admission_capacity(), 0);
+        drop(leaves);
+        assert_eq!(pool.admission_capacity(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_credential_is_gone_is_not_counted_on() {
+        let pool = pool(Credentials::default());
+        let _turned_away = add(&pool);
+        pool.drop_revoked();
+        assert_eq!((pool.capacity(), pool.admission_capacity()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_credential_was_replaced_is_back_with_the_new_one() {
+        let pool = pool(Credentials::single("pool", "new"));
+        let _turned_away = add(&pool);
+        pool.drop_revoked();
+        assert_eq!((pool.capacity(), pool.admission_capacity()), (0, 2));
     }
 }

@@ -132,6 +132,12 @@ impl Credentials {
         found
     }
 
+    /// Whether `owner` has a secret, whichever.
+    pub(crate) fn knows(&self, owner: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.accepted.contains_key(owner)
+    }
+
     /// Whether one who registered with this secret may stay.
     pub(crate) fn accepts(&self, shown: &Hashed, now: Instant) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
