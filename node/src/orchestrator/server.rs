@@ -6,6 +6,7 @@
 //! HTTP/2 pings from our side find peers that are frozen or cut off.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,11 +90,7 @@ impl Server {
         };
         let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let abort = CancellationToken::new();
-        while let Ok(permit) = Arc::clone(&free).acquire_owned().await {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = closing.cancelled() => break,
-            };
+        while let Some((accepted, permit)) = next(&self.listener, &free, &closing).await {
             match accepted {
                 Ok((stream, peer)) => {
                     connected(MAX_CONNECTIONS - free.available_permits());
@@ -116,6 +113,23 @@ impl Server {
         if ended.is_err() {
             abort.cancel();
         }
+    }
+}
+
+/// What `accept` says and a place for it, when there is one; none at `closing`, also while
+/// every place is taken.
+async fn next(
+    listener: &TcpListener,
+    free: &Arc<Semaphore>,
+    closing: &CancellationToken,
+) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
+    let accept = async {
+        let permit = Arc::clone(free).acquire_owned().await.ok()?;
+        Some((listener.accept().await, permit))
+    };
+    tokio::select! {
+        accepted = accept => accepted,
+        () = closing.cancelled() => None,
     }
 }
 
@@ -221,5 +235,27 @@ where
 {
     fn execute(&self, task: F) {
         self.0.spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{CLOSE_GRACE, next};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_seen_while_every_connection_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (full, closing) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
+        let accepted = timeout(CLOSE_GRACE, next(&listener, &full, &closing)).await;
+        assert!(accepted.is_err(), "there is no place");
+        closing.cancel();
+        let accepted = timeout(CLOSE_GRACE, next(&listener, &full, &closing)).await;
+        assert!(accepted.expect("it is seen").is_none());
     }
 }
