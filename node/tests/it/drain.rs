@@ -141,13 +141,11 @@ async fn a_gateway_whose_only_orchestrator_drains_is_not_ready_and_serves_the_st
     serve(1).await;
 
     let url = format!("http://{}/live/new/0.ts", gateway.addr);
-    let asked = SystemTime::now();
     let refused = answer(&["-T", clips::good().to_str().unwrap(), &url]);
+    // after the deadline it would be without this reason
     let why = "No sessions available\n\
                every orchestrator is draining and takes no new streams";
     assert_eq!(refused, (503, why.to_owned()));
-    // a reply may take 8 s, and a segment is given two
-    assert!(asked.elapsed().unwrap() < Duration::from_secs(8));
     assert_eq!(gateway.status()["sessions"], 1);
     serve(2).await;
 }

@@ -71,11 +71,9 @@ async fn beside_full_ones_only_those_it_served_wait_for_one_without_a_transcoder
     let is_deserted =
         || gateway.status()["orchestrators"][1]["reason"] == "has no transcoder connected";
     gateway.wait_for("it has asked both", is_deserted);
+    // after the deadline it would be without this reason
     let why = "No sessions available\nevery orchestrator is full or without a transcoder\n\n503";
-    let begun = Instant::now();
     assert_eq!(reply(gateway.push(&clips::good(), 0)), why);
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(7), "{took:?}");
 
     let mut transcoder = Transcoder::register(deserted.addr, SECRET).await.unwrap();
     gateway.wait_for("it can be used", || !is_deserted());
