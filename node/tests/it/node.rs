@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -234,14 +235,7 @@ impl Node {
     }
 
     fn wait_until_it_ends(&mut self, within: Duration) -> ExitStatus {
-        let deadline = SystemTime::now() + within;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(SystemTime::now() < deadline, "it does not end");
-            sleep(LOOK);
-        }
+        ended(&mut self.child, within).expect("it does not end")
     }
 }
 
@@ -266,6 +260,46 @@ pub(crate) fn node(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args);
     command
+}
+
+/// How a program that ends by itself did so, and what it printed.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    let mut child = command
+        .stdout(stdout.try_clone().unwrap())
+        .stderr(stderr.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let status = ended(&mut child, STARTS);
+    let [stdout, stderr] = [&mut stdout, &mut stderr].map(|file| {
+        let mut printed = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut printed).unwrap();
+        printed
+    });
+    let said = String::from_utf8_lossy(&stderr);
+    let status = status.unwrap_or_else(|| panic!("it does not end: {said}"));
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
+}
+
+/// How a process ended; none when it had not `within` that time, and was killed.
+fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let deadline = SystemTime::now() + within;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if SystemTime::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return None;
+        }
+        sleep(LOOK);
+    }
 }
 
 /// The engine lies beside the program, since the whole workspace is built at once.

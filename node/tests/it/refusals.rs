@@ -2,16 +2,14 @@
 
 use std::net::TcpListener;
 
-use crate::node::{SECRET, free, node};
+use crate::node::{SECRET, free, node, output};
 
 /// The exit status and what it says, for these settings.
 fn refused(role: &str, settings: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("node.toml");
     std::fs::write(&path, settings).unwrap();
-    let output = node(&[role, "--settings", path.to_str().unwrap()])
-        .output()
-        .unwrap();
+    let output = output(&mut node(&[role, "--settings", path.to_str().unwrap()]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
@@ -88,8 +86,7 @@ fn who_only_asks_for_the_settings_is_refused_what_the_role_would_be() {
         let text = format!("[orchestrator]\ncredentials_dir = \"{credentials}\"\n");
         std::fs::write(&path, text).unwrap();
         let arguments = ["orchestrator", "--settings", path.to_str().unwrap()];
-        let mut asked = node(&arguments);
-        let output = asked.arg("--print-settings").output().unwrap();
+        let output = output(node(&arguments).arg("--print-settings"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{said}");
         if code != 0 {
@@ -112,7 +109,7 @@ fn printed(role: &str, settings: &str) -> String {
         "--settings",
         path.to_str().unwrap(),
     ];
-    let output = node(&arguments).output().unwrap();
+    let output = output(&mut node(&arguments));
     assert_eq!(output.status.code(), Some(0));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -161,7 +158,7 @@ fn a_secret_is_printed_as_where_it_is_read_from() {
 
 #[test]
 fn the_help_tells_the_exit_statuses() {
-    let output = node(&["--help"]).output().unwrap();
+    let output = output(&mut node(&["--help"]));
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_says(&said, &["Exit status", "  1   could not", "  64  settings"]);
@@ -169,7 +166,7 @@ fn the_help_tells_the_exit_statuses() {
 
 #[test]
 fn a_transcoder_without_settings_is_told_which_key_it_needs() {
-    let output = node(&["transcoder"]).output().unwrap();
+    let output = output(&mut node(&["transcoder"]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(64));
     assert_says(&said, &["--settings", "transcoder.credential_file"]);
