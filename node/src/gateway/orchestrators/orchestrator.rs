@@ -208,13 +208,7 @@ impl Orchestrator {
             let answer = self.rpc.fetch_info(&least_job()).await;
             let load = answer.as_ref().map(|offer| offer.load);
             let standing = Standing::of(load, asked.elapsed(), asked);
-            let pause = if standing.is_passing() {
-                retry = (retry * 2).min(RETRY_LAST);
-                retry
-            } else {
-                retry = RETRY_FIRST;
-                INTERVAL
-            };
+            let pause = pause(&standing, &mut retry);
             self.set(standing);
             let jitter = rand::rng().random_range(0.8..1.2);
             tokio::select! {
@@ -250,6 +244,18 @@ impl Orchestrator {
     }
 }
 
+/// How long until one that stands like this is asked again; `retry` is how long if that may
+/// soon be otherwise, and grows while it is not.
+fn pause(standing: &Standing, retry: &mut Duration) -> Duration {
+    if !standing.is_passing() {
+        *retry = RETRY_FIRST;
+        return INTERVAL;
+    }
+    let pause = *retry;
+    *retry = (pause * 2).min(RETRY_LAST);
+    pause
+}
+
 /// What every job needs: H.264 to MPEG-TS, with an auth token.
 fn least_job() -> net::Capabilities {
     let bits = [Capability::H264, Capability::MpegTs, Capability::AuthToken];
@@ -267,7 +273,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{InfoError, Load, Orchestrator, Standing};
+    use super::{INTERVAL, InfoError, Load, Orchestrator, RETRY_FIRST, Standing, pause};
 
     #[tokio::test(start_paused = true)]
     async fn down_counts_from_the_first_failure_until_an_answer() {
@@ -319,6 +325,19 @@ mod tests {
         let said = "is draining: takes no new streams";
         assert_eq!((report.usable, report.reason.as_str()), (false, said));
         assert!(orchestrator.opens_no_session() && orchestrator.is_in_trouble());
+    }
+
+    #[test]
+    fn one_that_is_down_is_asked_again_soon_and_then_less_and_less_often() {
+        let stands = |answer| Standing::of(answer, Duration::ZERO, Instant::now());
+        let down = stands(Err(&InfoError::Timeout));
+        let mut retry = RETRY_FIRST;
+        let pauses: Vec<_> = (0..6)
+            .map(|_| pause(&down, &mut retry).as_millis())
+            .collect();
+        assert_eq!(pauses, [250, 500, 1000, 2000, 3000, 3000]);
+        assert_eq!(pause(&stands(Ok(None)), &mut retry), INTERVAL);
+        assert_eq!(pause(&down, &mut retry), RETRY_FIRST);
     }
 
     #[tokio::test]
