@@ -83,6 +83,11 @@ impl Slot {
             .as_ref()
             .filter(|stream| stream.ended_for(now).is_none())
     }
+
+    /// It has a stream that is not over, or a push that may yet become one.
+    fn is_active(&self, now: Instant) -> bool {
+        self.in_flight > 0 || self.live(now).is_some()
+    }
 }
 
 /// A push that is let in; dropping it makes room for the next.
@@ -131,7 +136,8 @@ impl Streams {
         let now = Instant::now();
         let mut inner = self.inner();
         let slot = inner.slots.get(manifest_id);
-        if slot.and_then(|slot| slot.live(now)).is_none() {
+        // a stream is not new while its first segment is still on its way in
+        if !slot.is_some_and(|slot| slot.is_active(now)) {
             if inner.draining {
                 return Err(Full::Draining);
             }
@@ -295,8 +301,8 @@ impl Inner {
     }
 
     fn live(&self, now: Instant) -> usize {
-        let live = |slot: &&Slot| slot.in_flight > 0 || slot.live(now).is_some();
-        self.slots.values().filter(live).count()
+        let slots = self.slots.values();
+        slots.filter(|slot| slot.is_active(now)).count()
     }
 }
 

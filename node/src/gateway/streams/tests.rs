@@ -130,6 +130,16 @@ async fn streams_and_segments_of_one_are_bounded() {
     assert!(streams.enter("a", 1).is_ok());
 }
 
+#[test]
+fn a_second_segment_of_a_stream_comes_in_before_the_first_is_here() {
+    let streams = streams();
+    let _first = streams.enter("a", 1).unwrap();
+    assert!(streams.enter("a", 1).is_ok(), "it does not count twice");
+    assert_eq!(streams.enter("b", 1).unwrap_err(), Full::Streams);
+    streams.drain();
+    assert!(streams.enter("a", 1).is_ok(), "it is not a new stream");
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_draining_known_streams_go_on_and_new_ones_are_refused() {
     let streams = streams();
