@@ -7,7 +7,8 @@
 //! `streams` and `stream` say where it belongs, `segment` does the work: `attempts`
 //! asks one orchestrator after another (`select`, `session`, `submit`, `rendition`,
 //! `fault`),
-//! `hls` publishes what came back, `multipart` sends it to the client.
+//! `hls` publishes what came back, `multipart` sends it to the client. `duration` says how long
+//! it is, wherever that counts.
 //!
 //! Not here: decoding of any kind, which is the engine's, and transcoding itself.
 
@@ -16,6 +17,7 @@ mod body;
 mod check;
 mod client_ip;
 mod config_header;
+mod duration;
 mod fault;
 mod hls;
 mod metrics;

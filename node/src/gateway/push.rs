@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -21,6 +20,7 @@ use super::body::{self, BodyError};
 use super::check;
 use super::client_ip::{self, Peer};
 use super::config_header::{self, StreamConfig};
+use super::duration;
 use super::metrics::Outcome;
 use super::multipart::{self, Part};
 use super::path::{self, PushPath};
@@ -30,11 +30,6 @@ use super::segment::{self, Pushed};
 use super::stream::{Stream, StreamStart};
 use super::streams::Entrance;
 use crate::body::Buffer;
-
-/// Duration of a segment that does not say (go-livepeer).
-const DEFAULT_DURATION_MS: u32 = 2000;
-/// Longest segment.
-const MAX_DURATION_MS: i64 = 300_000;
 
 /// What the head of a push says.
 #[derive(Debug)]
@@ -139,7 +134,7 @@ fn parse_head(path: &str, headers: &HeaderMap) -> Result<Head, Refusal> {
     }
     Ok(Head {
         slice: parse_slice(headers)?,
-        duration_ms: parse_duration(text(headers, "content-duration"))?,
+        duration_ms: duration::parse(text(headers, "content-duration"))?,
         resolution: text(headers, "content-resolution").and_then(parse_resolution),
         multipart: text(headers, header::ACCEPT.as_str()) == Some(multipart::ACCEPT),
         length: text(headers, header::CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok()),
@@ -150,20 +145,6 @@ fn parse_head(path: &str, headers: &HeaderMap) -> Result<Head, Refusal> {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Milliseconds; what is no number counts as not said.
-fn parse_duration(text: Option<&str>) -> Result<Option<u32>, Refusal> {
-    let Some(millis) = text.and_then(|text| text.parse::<i64>().ok()) else {
-        return Ok(None);
-    };
-    if !(0..=MAX_DURATION_MS).contains(&millis) {
-        return Err(Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "invalid duration",
-        ));
-    }
-    Ok(u32::try_from(millis).ok().filter(|millis| *millis > 0))
 }
 
 /// The window that `Content-Slice-From` and `-To` ask for.
@@ -233,9 +214,7 @@ async fn serve(
         client_ip,
         data: read.data,
         hash: read.hash,
-        duration_ms: head
-            .duration_ms
-            .unwrap_or_else(|| measured_ms(probe.as_ref())),
+        duration_ms: duration::told_ms(head.duration_ms, probe.as_ref()),
         probe,
         slice: head.slice,
         reinit: head.config.force_session_reinit,
@@ -278,16 +257,6 @@ fn wanted_profiles(app: &App, head: &Head) -> Result<Vec<Profile>, Refusal> {
     livepeer_media::profile::validate_all(&profiles)
         .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     Ok(profiles)
-}
-
-fn measured_ms(probe: Option<&livepeer_media::Probe>) -> u32 {
-    let measured = probe
-        .map_or(Duration::ZERO, |probe| probe.duration)
-        .as_millis();
-    match u32::try_from(measured) {
-        Ok(millis) if millis > 0 && i64::from(millis) <= MAX_DURATION_MS => millis,
-        Ok(_) | Err(_) => DEFAULT_DURATION_MS,
-    }
 }
 
 /// 200: the renditions if the client asked for them in the one accepted spelling.
@@ -334,20 +303,11 @@ mod tests {
     }
 
     #[test]
-    fn durations_default_and_are_bounded() {
-        let millis = |text| {
-            head("a/0.ts", &[("Content-Duration", text)])
-                .unwrap()
-                .duration_ms
-        };
-        assert_eq!(
-            (millis("1960"), millis("x"), millis("0")),
-            (Some(1960), None, None)
-        );
-        for text in ["-1", "300001"] {
-            let expected = (500, "invalid duration".to_owned());
-            assert_eq!(refused("a/0.ts", "Content-Duration", text), expected);
-        }
+    fn a_duration_that_no_segment_has_is_refused() {
+        let got = head("a/0.ts", &[("Content-Duration", "1960")]).unwrap();
+        assert_eq!(got.duration_ms, Some(1960));
+        let expected = (500, "invalid duration".to_owned());
+        assert_eq!(refused("a/0.ts", "Content-Duration", "300001"), expected);
     }
 
     // server/push_test.go: Slice 400, SlicePass

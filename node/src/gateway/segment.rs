@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::attempts::{Attempts, TranscodeError};
+use super::duration;
 use super::hls::timeline::Segment;
 use super::metrics::Outcome;
 use super::rendition;
@@ -56,7 +57,7 @@ pub(super) async fn process(
     let segment = result.as_ref().ok().map(|renditions| Segment {
         hash: pushed.hash,
         changed,
-        duration: playlist_duration(&pushed),
+        duration: duration::played(pushed.duration_ms, pushed.probe.as_ref()),
         shown: shown(&pushed),
         files: std::iter::once(&pushed.data)
             .chain(renditions)
@@ -101,7 +102,8 @@ async fn transcode(
         slice: pushed.slice,
         reinit: pushed.reinit || changed,
     };
-    let plays = playlist_duration(pushed).max(job.duration());
+    let measured = duration::measured(pushed.probe.as_ref());
+    let plays = job.duration().max(measured.unwrap_or_default());
     let limits: Vec<u64> = stream
         .profiles
         .iter()
@@ -119,14 +121,6 @@ async fn transcode(
         gone: &pushed.gone,
     };
     attempts.run().await
-}
-
-/// As measured; what the client claims only where nothing could be.
-fn playlist_duration(pushed: &Pushed) -> Duration {
-    let measured = pushed.probe.as_ref().map(|probe| probe.duration);
-    measured
-        .filter(|duration| *duration > Duration::ZERO)
-        .unwrap_or(Duration::from_millis(pushed.duration_ms.into()))
 }
 
 /// Of a slice nothing is known: its renditions have a clock of their own, each from zero.
