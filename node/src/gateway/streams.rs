@@ -14,7 +14,9 @@ use livepeer_media::budget::Budget;
 /// A stream without a push for this long is over (go-livepeer
 /// `httpPushTimeout`).
 const IDLE: Duration = Duration::from_secs(60);
-/// The same while the process is about to stop: two segments and a margin.
+/// The same while the process is about to stop: two segments, at least this. Never more than
+/// [`IDLE`]: whatever a segment claims to last, it does not hold up the process for longer
+/// than a stream that ended.
 const DRAIN_IDLE: Duration = Duration::from_secs(4);
 /// How long the playlists of every stream that is over stay, for viewers to reach its
 /// end, while there is room.
@@ -253,7 +255,7 @@ impl Streams {
                 return slot.in_flight > 0;
             };
             let limit = if draining {
-                DRAIN_IDLE.max(stream.last_duration() * 2)
+                (stream.last_duration() * 2).clamp(DRAIN_IDLE, IDLE)
             } else {
                 IDLE
             };

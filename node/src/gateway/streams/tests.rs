@@ -31,12 +31,16 @@ fn open(streams: &Streams, manifest_id: &str) {
 }
 
 fn publish(stream: &Stream, bytes: usize) {
+    publish_one_of(Duration::from_secs(2), stream, bytes);
+}
+
+fn publish_one_of(duration: Duration, stream: &Stream, bytes: usize) {
     let now = Instant::now();
     let (key, _) = stream.begin(0, &[0; 32], None, now);
     let segment = Segment {
         hash: [0; 32],
         changed: false,
-        duration: Duration::from_secs(2),
+        duration,
         shown: None,
         files: vec![bytes::Bytes::from(vec![0; bytes])],
     };
@@ -154,6 +158,27 @@ async fn while_draining_known_streams_go_on_and_new_ones_are_refused() {
     );
     drop(entrance);
     assert_eq!(streams.sweep(Instant::now()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_segment_does_not_hold_up_a_drain_for_longer_than_a_stream_that_ended() {
+    let streams = streams();
+    for (id, seconds) in [("usual", 10), ("long", 300)] {
+        open(&streams, id);
+        publish_one_of(Duration::from_secs(seconds), &streams.get(id).unwrap(), 1);
+    }
+    streams.drain();
+    let ended = || {
+        let ended = streams.sweep(Instant::now()).into_iter();
+        let ended: Vec<_> = ended.map(|one| one.manifest_id.clone()).collect();
+        ended.join(" ")
+    };
+    advance(Duration::from_secs(20)).await;
+    assert_eq!(ended(), "");
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(ended(), "usual", "two of its segments");
+    advance(IDLE).await;
+    assert_eq!(ended(), "long");
 }
 
 #[test]
