@@ -4,13 +4,13 @@
 //! finished segment waits for those before it: until they are through, have failed,
 //! or have not come within [`HOLD_BACK`]. What is missing then is marked by a
 //! discontinuity, as is a clock that does not go on. A sequence number that goes far back,
-//! or comes again with other bytes, is a stream that started over: it continues behind a
-//! discontinuity.
+//! or comes again with other bytes when the playlist is past it, is a stream that started
+//! over: it continues behind a discontinuity.
 //!
 //! All renditions of a segment are published at once, so their playlists are always
 //! aligned. Pure: the time comes in.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,8 +29,9 @@ const KEPT: usize = 12;
 /// as a usual segment lasts.
 const HOLD_BACK: Duration = Duration::from_secs(2);
 
-/// Failed segments that are remembered: so many may be missing in a row before the
-/// playlist waits [`HOLD_BACK`] for them although they have failed.
+/// Failed segments that are remembered, at most [`KEPT`] of them behind the last published
+/// one: so many may be missing in a row before the playlist waits [`HOLD_BACK`] for them
+/// although they have failed.
 const FAILED: usize = 64;
 
 /// A sequence number within one run of the stream. A restart begins the next run.
@@ -47,6 +48,14 @@ impl Key {
             0 => self.seq.to_string(),
             run => format!("{run}-{}", self.seq),
         }
+    }
+}
+
+/// What lies before this is too far behind `next` to be late.
+fn far_back(next: Key) -> Key {
+    Key {
+        run: next.run,
+        seq: next.seq.saturating_sub(KEPT as u64),
     }
 }
 
@@ -87,15 +96,27 @@ struct Waiting {
     since: Instant,
 }
 
+/// Pushes of one segment that are being worked on.
+#[derive(Debug)]
+struct Pending {
+    /// A client may push it twice.
+    count: u32,
+    /// Of the bytes that came last.
+    hash: [u8; 32],
+}
+
 /// The order and the window of one stream's segments.
 #[derive(Debug, Default)]
 pub(in crate::gateway) struct Timeline {
     published: VecDeque<Published>,
+    /// The last [`KEPT`] of all that were published, with their bytes' hashes: of `published`
+    /// the oldest may be let go sooner.
+    past: VecDeque<(Key, [u8; 32])>,
     /// Finished, not published yet.
     waiting: BTreeMap<Key, Waiting>,
-    /// Being worked on, and how often: a client may push one segment twice.
-    pending: BTreeMap<Key, u32>,
-    failed: BTreeSet<Key>,
+    pending: BTreeMap<Key, Pending>,
+    /// With the hashes of the bytes that failed.
+    failed: BTreeMap<Key, [u8; 32]>,
     run: u32,
     /// What would follow the last published segment without a gap.
     next: Option<Key>,
@@ -117,32 +138,36 @@ impl Timeline {
             self.run += 1;
         }
         let key = Key { run: self.run, seq };
-        *self.pending.entry(key).or_default() += 1;
+        let pending = Pending {
+            count: 0,
+            hash: *hash,
+        };
+        let pending = self.pending.entry(key).or_insert(pending);
+        pending.count += 1;
+        pending.hash = *hash;
         key
     }
 
     fn started_over(&self, seq: u64, hash: &[u8; 32]) -> bool {
-        let same = self
-            .published
-            .iter()
-            .find(|published| published.key == Key { run: self.run, seq });
-        if let Some(published) = same {
-            return published.segment.hash != *hash;
+        let key = Key { run: self.run, seq };
+        if let Some((_, published)) = self.past.iter().find(|(past, _)| *past == key) {
+            return published != hash;
         }
-        match self.next {
-            Some(next) => next.run == self.run && seq.saturating_add(KEPT as u64) < next.seq,
-            None => false,
-        }
+        let Some(next) = self.next.filter(|next| key < *next) else {
+            return false;
+        };
+        let failed = self.failed.get(&key);
+        far_back(next) > key || failed.is_some_and(|failed| failed != hash)
     }
 
     /// The work on `key` is over: with a segment, or in vain.
     pub(in crate::gateway) fn finish(&mut self, key: Key, segment: Option<Segment>, now: Instant) {
-        let left = match self.pending.get_mut(&key) {
-            Some(count) => {
-                *count -= 1;
-                *count
+        let (left, hash) = match self.pending.get_mut(&key) {
+            Some(pending) => {
+                pending.count -= 1;
+                (pending.count, Some(pending.hash))
             }
-            None => 0,
+            None => (0, None),
         };
         if left == 0 {
             self.pending.remove(&key);
@@ -161,7 +186,7 @@ impl Timeline {
             }
             None => {
                 if left == 0 && !self.waiting.contains_key(&key) {
-                    self.failed.insert(key);
+                    self.failed.extend(hash.map(|hash| (key, hash)));
                     if self.failed.len() > FAILED {
                         self.failed.pop_last();
                     }
@@ -208,6 +233,7 @@ impl Timeline {
         let discontinuity = self.next.is_some_and(|next| !follows(next));
         self.shown = segment.shown;
         self.note_sizes(&segment);
+        self.past.push_back((key, segment.hash));
         self.published.push_back(Published {
             key,
             number: self.next_number,
@@ -222,9 +248,12 @@ impl Timeline {
             seq: key.seq.saturating_add(1),
         };
         self.next = Some(next);
-        self.failed = self.failed.split_off(&next);
+        self.failed = self.failed.split_off(&far_back(next));
         while self.published.len() > KEPT {
             self.published.pop_front();
+        }
+        while self.past.len() > KEPT {
+            self.past.pop_front();
         }
     }
 

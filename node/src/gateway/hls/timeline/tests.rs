@@ -117,6 +117,52 @@ fn a_stream_that_starts_over_goes_on_behind_a_discontinuity() {
     );
 }
 
+/// A push of `seq` with other bytes than any before it.
+fn push_other(timeline: &mut Timeline, seq: u64) {
+    let key = timeline.begin(seq, &[255; 32]);
+    timeline.finish(key, Some(segment(255)), Instant::now());
+}
+
+fn fail(timeline: &mut Timeline, seqs: impl IntoIterator<Item = u64>) {
+    for seq in seqs {
+        let tag = u8::try_from(seq % 251).unwrap();
+        let key = timeline.begin(seq, &[tag; 32]);
+        timeline.finish(key, None, Instant::now());
+    }
+}
+
+#[test]
+fn a_stream_of_which_little_is_kept_may_start_over() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, 0..10);
+    timeline.shrink_to(1000);
+    push(&mut timeline, [0]);
+    assert_eq!(names(&timeline), ["9"], "the same bytes come late");
+    push_other(&mut timeline, 0);
+    assert_eq!(names(&timeline), ["9", "!1-0"]);
+}
+
+#[test]
+fn a_stream_may_start_over_where_it_had_failed() {
+    let mut timeline = Timeline::default();
+    fail(&mut timeline, 0..9);
+    push(&mut timeline, [9]);
+    fail(&mut timeline, [10, 11, 12]);
+    push(&mut timeline, [13, 3]);
+    assert_eq!(names(&timeline), ["9", "!13"], "a retry is too late");
+    push_other(&mut timeline, 2);
+    assert_eq!(names(&timeline), ["9", "!13", "!1-2"]);
+}
+
+#[test]
+fn a_failed_segment_may_come_again_with_other_bytes_in_time() {
+    let mut timeline = Timeline::default();
+    push(&mut timeline, [0]);
+    fail(&mut timeline, [1]);
+    push_other(&mut timeline, 1);
+    assert_eq!(names(&timeline), ["0", "1"]);
+}
+
 #[test]
 fn removed_discontinuities_are_counted() {
     let mut timeline = Timeline::default();
