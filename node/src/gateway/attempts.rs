@@ -1,19 +1,10 @@
-//! A segment until its renditions are here: orchestrator after orchestrator, within a
-//! deadline.
-//!
-//! * The segment's own fault ends it at once, and so does the same failure in the same
-//!   words at a second orchestrator; then nobody is suspended.
-//! * Who is gone costs nothing but the time to notice: the next one is asked at once,
-//!   and the only one as soon as it answers again.
-//! * When every one of them says that it is full, or drains, more of the same is not worth
-//!   long waiting: a stream that ends makes room, a lost transcoder is back in a few seconds,
-//!   and one that drains without a stream is gone in two, and then its successor is waited
-//!   for. What has streams may drain for minutes, and no successor comes before its end. One
-//!   without a transcoder beside them changes nothing in this, unless it has served the stream.
-//! * Who failed at the work is suspended when the segment turns out to be good.
+//! A segment until its renditions are here: orchestrator after orchestrator, as the plan
+//! says, within a deadline.
+
+mod plan;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use livepeer_proto::net;
@@ -25,24 +16,10 @@ use super::fault::{Fault, SubmitError, judge};
 use super::metrics::Metrics;
 use super::orchestrators::{InfoError, Orchestrator, Orchestrators};
 use super::segment_data::{self, Job};
-use super::select::select;
 use super::session::Sessions;
 use super::submit::{Answer, Ended, Submission, Timeouts};
 use livepeer_media::budget::Budget;
-
-/// Attempts at which an orchestrator did the work and failed (go-livepeer
-/// `-maxAttempts`).
-const MAX_FAILURES: usize = 3;
-/// Attempts of any kind, a bound on what the deadline alone would allow.
-const MAX_TRIES: usize = 60;
-/// Pause before orchestrators that were all tried are tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause while all of them say that they open no session: it doubles up to this.
-const FULL_PAUSE_LAST: Duration = Duration::from_secs(1);
-/// How long a segment waits while all of them say so. Above the 3 s in which a lost
-/// transcoder's sessions are kept for it and the half second in which a session that was
-/// given up is told so; after 4 s a live segment is late anyway.
-const FULL_PATIENCE: Duration = Duration::from_secs(4);
+use plan::{Next, Plan, Seen};
 
 /// Why there are no renditions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,47 +56,16 @@ pub(super) struct Attempts<'a> {
     pub(super) gone: &'a CancellationToken,
 }
 
-/// What happened so far.
-#[derive(Default)]
-struct History {
-    tries: usize,
-    /// Who failed at the work, and in which words.
-    failures: Vec<(String, String)>,
-    /// Whom to avoid when the segment turns out to be good.
-    suspects: Vec<String>,
-    /// Asked since the last pause.
-    asked: Vec<String>,
-    /// Who said last that every session is taken, or that it drains.
-    full: Vec<String>,
-    /// Since when that is all of them that have a transcoder, and how many pauses there were
-    /// since.
-    all_full: Option<(Instant, u32)>,
-    /// Who has done segments of the stream before.
-    served_by: Vec<String>,
-    /// Who is at it now.
-    asking: Option<String>,
-    last_error: String,
-}
-
 impl Attempts<'_> {
     /// The renditions in the order of the profiles.
     pub(super) async fn run(&self) -> Result<Vec<Bytes>, TranscodeError> {
         let timeouts = Timeouts::of(self.job.duration(), self.timeout_multiplier);
         // a stalled first attempt leaves a whole one to the second
         let deadline = Instant::now() + timeouts.reply * 2;
-        let mut history = History {
-            served_by: self.sessions.served_by(),
-            ..History::default()
-        };
-        let result = match timeout_at(deadline, self.work(timeouts, &mut history)).await {
+        let mut plan = Plan::new(timeouts.reply, self.sessions.served_by());
+        let result = match timeout_at(deadline, self.work(timeouts, &mut plan)).await {
             Ok(result) => result,
-            Err(_) => {
-                history.suspects.extend(history.asking.take());
-                Err(TranscodeError::NoSession(format!(
-                    "deadline passed, {}",
-                    history.last_error
-                )))
-            }
+            Err(_) => Err(plan.too_late()),
         };
         let result = match result {
             Err(TranscodeError::NoSession(_)) if self.orchestrators.all_deserted() => {
@@ -130,7 +76,7 @@ impl Attempts<'_> {
         };
         let blameless = matches!(result, Err(TranscodeError::Segment(_)));
         if !blameless {
-            for uri in &history.suspects {
+            for uri in plan.suspects() {
                 self.sessions.suspend(uri, Instant::now());
             }
         }
@@ -140,70 +86,60 @@ impl Attempts<'_> {
     async fn work(
         &self,
         timeouts: Timeouts,
-        history: &mut History,
+        plan: &mut Plan,
     ) -> Result<Vec<Bytes>, TranscodeError> {
-        while history.tries < MAX_TRIES {
-            if self.gone.is_cancelled() && history.tries > 0 {
+        loop {
+            if self.gone.is_cancelled() && plan.tries() > 0 {
                 return Err(TranscodeError::ClientGone);
             }
-            let Some(orchestrator) = self.pick(history) else {
-                if self.orchestrators.long_gone(timeouts.reply) {
-                    break;
+            let orchestrators = self.orchestrators.all();
+            let now = Instant::now();
+            match plan.next(&self.look(&orchestrators, now), now) {
+                Next::Ask(index) => {
+                    let orchestrator = &orchestrators[index];
+                    let uri = orchestrator.uri();
+                    plan.started(uri);
+                    match self.attempt(orchestrator, timeouts).await {
+                        Ok(renditions) => {
+                            plan.succeeded(uri);
+                            return Ok(renditions);
+                        }
+                        Err(fault) => self.failed(uri, fault, plan)?,
+                    }
                 }
-                let pause = self.pause(history, timeouts)?;
-                history.asked.clear();
-                self.orchestrators.recheck();
-                let jitter = rand::rng().random_range(0.8..1.2);
-                sleep(pause.mul_f64(jitter)).await;
-                continue;
-            };
-            history.tries += 1;
-            history.asking = Some(orchestrator.uri().to_owned());
-            match self.attempt(&orchestrator, timeouts).await {
-                Ok(answer) => {
-                    // its first try may have failed
-                    history.suspects.retain(|uri| uri != orchestrator.uri());
-                    return Ok(answer);
+                Next::Pause(pause) => {
+                    self.orchestrators.recheck();
+                    let jitter = rand::rng().random_range(0.8..1.2);
+                    sleep(pause.mul_f64(jitter)).await;
                 }
-                Err(fault) => self.learn(&orchestrator, fault, history)?,
+                Next::Full => return Err(TranscodeError::NoRoom(self.orchestrators.fullness())),
+                Next::Fail(error) => return Err(error),
             }
-            self.metrics.retried.inc();
         }
-        Err(TranscodeError::NoSession(std::mem::take(
-            &mut history.last_error,
-        )))
     }
 
-    /// How long to wait before all are asked again; an error when they have been full for
-    /// too long.
-    fn pause(&self, history: &mut History, timeouts: Timeouts) -> Result<Duration, TranscodeError> {
-        let said_so = |uri: &str| history.full.iter().any(|full| full == uri);
-        let is_full = |one: &Arc<Orchestrator>| one.opens_no_session() && said_so(one.uri());
-        // who has long been gone is not waited for
-        let there = self.orchestrators.lately_there(timeouts.reply);
-        // a transcoder that restarts is soon back: who was served there may wait for it
-        let served = |uri: &str| history.served_by.iter().any(|by| by == uri);
-        let is_deserted = |one: &Arc<Orchestrator>| one.is_deserted() && !served(one.uri());
-        let useless = |one: &Arc<Orchestrator>| is_full(one) || is_deserted(one);
-        if !there.iter().any(is_full) || !there.iter().all(useless) {
-            history.all_full = None;
-            return Ok(RETRY_PAUSE);
-        }
-        let (since, pauses) = history.all_full.unwrap_or((Instant::now(), 0));
-        if since.elapsed() >= FULL_PATIENCE {
-            return Err(TranscodeError::NoRoom(self.orchestrators.fullness()));
-        }
-        history.all_full = Some((since, pauses + 1));
-        let doubled = RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(pauses));
-        Ok(doubled.min(FULL_PAUSE_LAST))
+    /// How they stand now, in their order.
+    fn look<'o>(&self, orchestrators: &'o [Arc<Orchestrator>], now: Instant) -> Vec<Seen<'o>> {
+        let candidates = self.sessions.candidates(orchestrators, now);
+        let both = orchestrators.iter().zip(candidates);
+        both.map(|(orchestrator, candidate)| Seen {
+            uri: orchestrator.uri(),
+            down_for: orchestrator.down_for(),
+            opens_no_session: orchestrator.opens_no_session(),
+            deserted: orchestrator.is_deserted(),
+            candidate,
+        })
+        .collect()
     }
 
-    /// The best of those not asked since the last pause.
-    fn pick(&self, history: &History) -> Option<Arc<Orchestrator>> {
-        let mut open = self.orchestrators.reachable();
-        open.retain(|orchestrator| !history.asked.iter().any(|uri| uri == orchestrator.uri()));
-        let candidates = self.sessions.candidates(&open, Instant::now());
-        select(&candidates).map(|index| open.swap_remove(index))
+    fn failed(&self, uri: &str, fault: Fault, plan: &mut Plan) -> Result<(), TranscodeError> {
+        self.log(uri, &fault, plan.tries());
+        if fault.ends_session() {
+            self.sessions.forget(uri);
+        }
+        plan.failed(uri, fault)?;
+        self.metrics.retried.inc();
+        Ok(())
     }
 
     /// One try at one orchestrator.
@@ -274,68 +210,6 @@ impl Attempts<'_> {
         }
     }
 
-    /// Notes a failure; an error means that there is no point in going on.
-    fn learn(
-        &self,
-        orchestrator: &Orchestrator,
-        fault: Fault,
-        history: &mut History,
-    ) -> Result<(), TranscodeError> {
-        let uri = orchestrator.uri();
-        self.log(uri, &fault, history.tries);
-        history.full.retain(|full| full != uri);
-        match fault {
-            Fault::Segment(text) => return Err(TranscodeError::Segment(text)),
-            Fault::Budget => return Err(TranscodeError::Budget),
-            Fault::Session(text) => {
-                // the same one again, with a new session; a second refusal goes elsewhere
-                self.sessions.forget(uri);
-                if history.last_error == text {
-                    history.asked.push(uri.to_owned());
-                }
-                history.last_error = text;
-            }
-            Fault::Busy(text) => {
-                history.asked.push(uri.to_owned());
-                history.last_error = text;
-            }
-            Fault::Capped(text) => {
-                // one that was given is not known there: it was never begun, or has ended
-                self.sessions.forget(uri);
-                history.full.push(uri.to_owned());
-                history.asked.push(uri.to_owned());
-                history.last_error = text;
-            }
-            Fault::Orchestrator(text) => {
-                self.sessions.forget(uri);
-                history.asked.push(uri.to_owned());
-                history.suspects.push(uri.to_owned());
-                history.last_error = text;
-            }
-            Fault::Connection(text) => {
-                history.asked.push(uri.to_owned());
-                history.suspects.push(uri.to_owned());
-                history.last_error = text;
-            }
-            Fault::Work(text) => {
-                let elsewhere = |(other, words): &(String, String)| other != uri && *words == text;
-                if history.failures.iter().any(elsewhere) {
-                    return Err(TranscodeError::Segment(text));
-                }
-                history.failures.push((uri.to_owned(), text.clone()));
-                history.suspects.push(uri.to_owned());
-                history.asked.push(uri.to_owned());
-                if history.failures.len() >= MAX_FAILURES {
-                    return Err(TranscodeError::MaxAttempts(text));
-                }
-                history.last_error = text;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Attempts<'_> {
     /// A full orchestrator would say so of each segment many times: once, and now and then
     /// how often, is enough.
     fn log(&self, uri: &str, fault: &Fault, attempt: usize) {

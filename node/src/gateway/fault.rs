@@ -54,6 +54,20 @@ pub(super) enum Fault {
     Budget,
 }
 
+impl Fault {
+    /// The session there is not known any more, was never begun, or is of no use.
+    pub(super) fn ends_session(&self) -> bool {
+        match self {
+            Self::Session(_) | Self::Capped(_) | Self::Orchestrator(_) => true,
+            Self::Segment(_)
+            | Self::Work(_)
+            | Self::Connection(_)
+            | Self::Busy(_)
+            | Self::Budget => false,
+        }
+    }
+}
+
 /// Texts about an orchestrator's own state: that two of them say the same tells
 /// nothing about the segment.
 const NO_ROOM: [&str; 7] = [

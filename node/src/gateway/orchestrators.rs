@@ -12,7 +12,6 @@ mod orchestrator;
 mod standing;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use livepeer_proto::dial;
 use livepeer_settings::Settings;
@@ -85,13 +84,6 @@ impl Orchestrators {
             .clone()
     }
 
-    /// Those that answered when last asked, or were not asked yet.
-    pub(super) fn reachable(&self) -> Vec<Arc<Orchestrator>> {
-        let mut all = self.all();
-        all.retain(|orchestrator| orchestrator.is_reachable());
-        all
-    }
-
     /// Asks those that cannot be used again, now.
     pub(super) fn recheck(&self) {
         for orchestrator in self.all() {
@@ -99,18 +91,6 @@ impl Orchestrators {
                 orchestrator.wake();
             }
         }
-    }
-
-    /// Whether all of them have been down for longer than `patience`.
-    pub(super) fn long_gone(&self, patience: Duration) -> bool {
-        self.lately_there(patience).is_empty()
-    }
-
-    /// Those that have not been down for longer than `patience`.
-    pub(super) fn lately_there(&self, patience: Duration) -> Vec<Arc<Orchestrator>> {
-        let mut all = self.all();
-        all.retain(|orchestrator| orchestrator.down_for().is_none_or(|down| down <= patience));
-        all
     }
 
     /// For `/status`.

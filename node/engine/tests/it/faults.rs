@@ -182,7 +182,9 @@ async fn what_has_no_room_in_memory_is_refused_and_costs_no_worker() {
     assert_eq!(error.kind(), livepeer_media::error::Kind::Busy);
     let refused = r#"engine_jobs_refused_total{reason="NoMemory"}"#;
     assert!((counted(&engine, refused) - 1.0).abs() < f64::EPSILON);
-    let probed = engine.probe(vec![0; source.len() * 2].into(), "large").await;
+    let probed = engine
+        .probe(vec![0; source.len() * 2].into(), "large")
+        .await;
     assert_eq!(
         probed.unwrap_err().kind(),
         livepeer_media::error::Kind::Busy

@@ -62,13 +62,6 @@ impl Orchestrator {
         self.standing().room()
     }
 
-    pub(super) fn is_reachable(&self) -> bool {
-        match self.standing() {
-            Standing::NotAsked | Standing::Answers { .. } => true,
-            Standing::Down { .. } => false,
-        }
-    }
-
     /// It did when last asked.
     pub(super) fn answers(&self) -> bool {
         self.room().is_some()
@@ -104,7 +97,8 @@ impl Orchestrator {
         self.standing().trouble().is_some()
     }
 
-    pub(super) fn down_for(&self) -> Option<Duration> {
+    /// For how long it has not answered.
+    pub(in crate::gateway) fn down_for(&self) -> Option<Duration> {
         match self.standing() {
             Standing::NotAsked | Standing::Answers { .. } => None,
             Standing::Down { since, .. } => Some(since.elapsed()),
@@ -278,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn down_counts_from_the_first_failure_until_an_answer() {
         let orchestrator = Orchestrator::new("https://127.0.0.1:1".into(), Arc::default());
-        assert!(orchestrator.is_reachable() && !orchestrator.report().usable);
+        assert!(orchestrator.down_for().is_none() && !orchestrator.report().usable);
         orchestrator.suspect("reset");
         tokio::time::advance(Duration::from_secs(5)).await;
         orchestrator.suspect("refused");
@@ -302,7 +296,7 @@ mod tests {
             let orchestrator = Orchestrator::new("https://127.0.0.1:1".into(), Arc::default());
             let answer = answer.as_ref().map(|load| *load);
             orchestrator.set(Standing::of(answer, Duration::ZERO, Instant::now()));
-            assert!(orchestrator.is_reachable(), "its sessions may go on");
+            assert_eq!(orchestrator.down_for(), None, "its sessions may go on");
             let report = orchestrator.report();
             (report.usable, report.reason)
         };
@@ -320,7 +314,7 @@ mod tests {
         let orchestrator = Orchestrator::new("https://127.0.0.1:1".into(), Arc::default());
         let answer = Err(&InfoError::Draining);
         orchestrator.set(Standing::of(answer, Duration::ZERO, Instant::now()));
-        assert!(orchestrator.is_reachable(), "its sessions go on");
+        assert_eq!(orchestrator.down_for(), None, "its sessions go on");
         let report = orchestrator.report();
         let said = "is draining: takes no new streams";
         assert_eq!((report.usable, report.reason.as_str()), (false, said));
@@ -352,7 +346,7 @@ mod tests {
             () = &mut watch => unreachable!("not removed yet"),
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
-        assert!(!orchestrator.is_reachable());
+        assert!(orchestrator.down_for().is_some());
         orchestrator.remove();
         tokio::time::timeout(Duration::from_secs(5), watch)
             .await

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{FULL_PATIENCE, FULL_PAUSE_LAST, Next, Plan, Seen};
+use crate::gateway::attempts::TranscodeError;
+use crate::gateway::fault::Fault;
+use crate::gateway::select::Candidate;
+
+const PATIENCE: Duration = Duration::from_secs(8);
+
+fn plan() -> Plan {
+    Plan::new(PATIENCE, Vec::new())
+}
+
+/// One that answers.
+fn open(uri: &str) -> Seen<'_> {
+    Seen {
+        uri,
+        down_for: None,
+        opens_no_session: false,
+        deserted: false,
+        candidate: Candidate::default(),
+    }
+}
+
+fn full(uri: &str) -> Seen<'_> {
+    Seen {
+        opens_no_session: true,
+        ..open(uri)
+    }
+}
+
+fn down(uri: &str, seconds: u64) -> Seen<'_> {
+    Seen {
+        down_for: Some(Duration::from_secs(seconds)),
+        ..open(uri)
+    }
+}
+
+fn busy() -> Fault {
+    Fault::Busy("OrchestratorBusy".into())
+}
+
+fn capped() -> Fault {
+    Fault::Capped("every session is taken".into())
+}
+
+/// All that happened until there was no more to do.
+#[derive(Debug)]
+struct Played {
+    asked: Vec<String>,
+    waited: Duration,
+    /// `None`: somebody did the work.
+    end: Option<Next>,
+}
+
+/// Does what the plan says; who is asked fails as `answers` has it, or does the work.
+fn play(plan: &mut Plan, seen: &[Seen<'_>], answers: impl Fn(&str) -> Option<Fault>) -> Played {
+    let begun = Instant::now();
+    let (mut now, mut asked) = (begun, Vec::new());
+    let end = loop {
+        match plan.next(seen, now) {
+            Next::Ask(index) => {
+                let uri = seen[index].uri;
+                plan.started(uri);
+                asked.push(uri.to_owned());
+                let Some(fault) = answers(uri) else {
+                    plan.succeeded(uri);
+                    break None;
+                };
+                if let Err(error) = plan.failed(uri, fault) {
+                    break Some(Next::Fail(error));
+                }
+            }
+            Next::Pause(pause) => now += pause,
+            end @ (Next::Full | Next::Fail(_)) => break Some(end),
+        }
+    };
+    Played {
+        asked,
+        waited: now - begun,
+        end,
+    }
+}
+
+#[test]
+fn who_is_gone_is_not_asked_and_waited_for_only_a_while() {
+    let mut one = plan();
+    let seen = [down("a", 1), open("b")];
+    assert_eq!(play(&mut one, &seen, |_| None).asked, ["b"]);
+    let next = plan().next(&[down("a", 8)], Instant::now());
+    assert!(matches!(next, Next::Pause(_)), "{next:?}");
+    let next = plan().next(&[down("a", 9)], Instant::now());
+    assert!(matches!(next, Next::Fail(TranscodeError::NoSession(_))));
+}
+
+#[test]
+fn the_same_failure_in_the_same_words_at_a_second_one_is_the_segments() {
+    let seen = [open("a"), open("b"), open("c"), open("d")];
+    let same = |_: &str| Some(Fault::Work("Invalid data".into()));
+    let played = play(&mut plan(), &seen, same);
+    let end = TranscodeError::Segment("Invalid data".into());
+    assert_eq!(played.end, Some(Next::Fail(end)));
+    assert_eq!(played.asked, ["a", "b"]);
+
+    let mut one = plan();
+    let other = |uri: &str| Some(Fault::Work(uri.to_owned()));
+    let played = play(&mut one, &seen, other);
+    let end = TranscodeError::MaxAttempts("c".into());
+    assert_eq!(played.end, Some(Next::Fail(end)));
+    assert_eq!(one.suspects(), ["a", "b", "c"]);
+}
+
+#[test]
+fn who_failed_and_then_did_the_work_is_no_suspect() {
+    let mut one = plan();
+    one.started("a");
+    assert_eq!(one.failed("a", Fault::Connection("reset".into())), Ok(()));
+    one.started("a");
+    one.succeeded("a");
+    assert!(one.suspects().is_empty());
+}
+
+#[test]
+fn a_refused_session_is_asked_for_anew_at_the_same_one() {
+    let mut one = plan();
+    let seen = [open("a"), open("b")];
+    let refuses = |uri: &str| (uri == "a").then(|| Fault::Session("invalid auth token".into()));
+    assert_eq!(play(&mut one, &seen, refuses).asked, ["a", "a", "b"]);
+}
+
+#[test]
+fn one_that_serves_the_stream_is_waited_for_beside_full_ones() {
+    let deserted = Seen {
+        deserted: true,
+        ..open("b")
+    };
+    let seen = [full("a"), deserted];
+    let answers = |uri: &str| Some(if uri == "a" { capped() } else { busy() });
+    let new = play(&mut plan(), &seen, answers);
+    assert_eq!(new.end, Some(Next::Full));
+    let mut served = Plan::new(PATIENCE, vec!["b".into()]);
+    assert!(play(&mut served, &seen, answers).waited > new.waited);
+}
+
+#[test]
+fn full_ones_are_asked_less_and_less_often_and_not_for_long() {
+    let played = play(&mut plan(), &[full("a")], |_| Some(capped()));
+    assert_eq!(played.end, Some(Next::Full));
+    assert!((5..10).contains(&played.asked.len()), "{played:?}");
+    let waited = played.waited;
+    assert!(waited >= FULL_PATIENCE && waited < FULL_PATIENCE + FULL_PAUSE_LAST);
+}
