@@ -156,12 +156,14 @@ impl Plan {
 
     /// It has done the work.
     pub(super) fn succeeded(&mut self, uri: &str) {
+        self.asking = None;
         // its first try may have failed
         self.suspects.retain(|suspect| suspect != uri);
     }
 
     /// It has failed; an error means that there is no point in going on.
     pub(super) fn failed(&mut self, uri: &str, fault: Fault) -> Result<(), TranscodeError> {
+        self.asking = None;
         self.full.remove(uri);
         let mut elsewhere = true;
         let text = match fault {
@@ -201,7 +203,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The deadline has passed: who is at it now was too slow.
+    /// The deadline has passed: who is at it now, if anybody, was too slow.
     pub(super) fn too_late(&mut self) -> TranscodeError {
         self.suspects.extend(self.asking.take());
         TranscodeError::NoSession(format!("deadline passed, {}", self.last_error))

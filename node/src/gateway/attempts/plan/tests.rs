@@ -152,3 +152,18 @@ fn full_ones_are_asked_less_and_less_often_and_not_for_long() {
     let waited = played.waited;
     assert!(waited >= FULL_PATIENCE && waited < FULL_PATIENCE + FULL_PAUSE_LAST);
 }
+
+#[test]
+fn who_is_at_it_when_the_time_is_up_is_suspected_and_nobody_in_a_pause() {
+    let mut one = plan();
+    one.started("a");
+    assert_eq!(one.failed("a", busy()), Ok(()));
+    one.started("b");
+    assert_eq!(one.failed("b", capped()), Ok(()));
+    let error = one.too_late();
+    assert!(error.to_string().contains("every session is taken"));
+    assert_eq!(one.suspects(), [""; 0], "they only had no room");
+    one.started("b");
+    one.too_late();
+    assert_eq!(one.suspects(), ["b"]);
+}
