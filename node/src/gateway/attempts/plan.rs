@@ -24,8 +24,10 @@ use crate::gateway::select::{Candidate, select};
 /// Attempts at which an orchestrator did the work and failed (go-livepeer
 /// `-maxAttempts`).
 const MAX_FAILURES: usize = 3;
-/// Attempts of any kind, a bound on what the deadline alone would allow.
-const MAX_TRIES: usize = 60;
+/// How often all are asked, a bound on what the deadline alone would allow. Each is asked once
+/// between two pauses, or twice where it refused its session, so however many there are none
+/// is passed over and the wait is as long.
+const MAX_ROUNDS: usize = 60;
 /// Pause before orchestrators that were all tried are tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause while all of them say that they open no session: it doubles up to this.
@@ -69,12 +71,16 @@ pub(super) struct Plan {
     /// Who has done segments of the stream before.
     served_by: Vec<String>,
     tries: usize,
+    /// Pauses before which somebody was asked.
+    rounds: usize,
     /// Who failed at the work, and in which words.
     failures: Vec<(String, String)>,
     /// Whom to avoid when the segment turns out to be good.
     suspects: Vec<String>,
     /// Asked since the last pause.
     asked: BTreeSet<String>,
+    /// Who refused its session since then.
+    renewed: BTreeSet<String>,
     /// Who said last that every session is taken, or that it drains.
     full: BTreeSet<String>,
     /// Since when that is all of them that have a transcoder, and how many pauses there were
@@ -96,9 +102,6 @@ impl Plan {
 
     /// The next step. After `Ask`, tell [`Self::started`], and then how it ended.
     pub(super) fn next(&mut self, seen: &[Seen<'_>], now: Instant) -> Next {
-        if self.tries >= MAX_TRIES {
-            return Next::Fail(self.no_session());
-        }
         match self.best(seen) {
             Some(index) => Next::Ask(index),
             None => self.wait(seen, now),
@@ -119,10 +122,12 @@ impl Plan {
     fn wait(&mut self, seen: &[Seen<'_>], now: Instant) -> Next {
         let is_there = |one: &&Seen<'_>| one.down_for.is_none_or(|down| down <= self.patience);
         let there: Vec<_> = seen.iter().filter(is_there).collect();
-        if there.is_empty() {
+        self.rounds += usize::from(!self.asked.is_empty());
+        if there.is_empty() || self.rounds >= MAX_ROUNDS {
             return Next::Fail(self.no_session());
         }
         self.asked.clear();
+        self.renewed.clear();
         if !self.are_full(&there) {
             self.all_full = None;
             return Next::Pause(RETRY_PAUSE);
@@ -171,7 +176,7 @@ impl Plan {
             Fault::Budget => return Err(TranscodeError::Budget),
             Fault::Session(text) => {
                 // the same one again, with a new session; a second refusal goes elsewhere
-                elsewhere = self.last_error == text;
+                elsewhere = !self.renewed.insert(uri.to_owned());
                 text
             }
             Fault::Busy(text) => text,

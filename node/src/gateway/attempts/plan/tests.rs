@@ -1,8 +1,9 @@
+use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{FULL_PATIENCE, FULL_PAUSE_LAST, Next, Plan, Seen};
+use super::{FULL_PATIENCE, FULL_PAUSE_LAST, MAX_ROUNDS, Next, Plan, Seen};
 use crate::gateway::attempts::TranscodeError;
 use crate::gateway::fault::Fault;
 use crate::gateway::select::Candidate;
@@ -128,6 +129,9 @@ fn a_refused_session_is_asked_for_anew_at_the_same_one() {
     let seen = [open("a"), open("b")];
     let refuses = |uri: &str| (uri == "a").then(|| Fault::Session("invalid auth token".into()));
     assert_eq!(play(&mut one, &seen, refuses).asked, ["a", "a", "b"]);
+    let both = |_: &str| Some(Fault::Session("invalid auth token".into()));
+    let asked = play(&mut plan(), &seen, both).asked;
+    assert_eq!(asked[..4], ["a", "a", "b", "b"], "each of them");
 }
 
 #[test]
@@ -144,13 +148,50 @@ fn one_that_serves_the_stream_is_waited_for_beside_full_ones() {
     assert!(play(&mut served, &seen, answers).waited > new.waited);
 }
 
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
 #[test]
-fn full_ones_are_asked_less_and_less_often_and_not_for_long() {
-    let played = play(&mut plan(), &[full("a")], |_| Some(capped()));
-    assert_eq!(played.end, Some(Next::Full));
-    assert!((5..10).contains(&played.asked.len()), "{played:?}");
-    let waited = played.waited;
-    assert!(waited >= FULL_PATIENCE && waited < FULL_PATIENCE + FULL_PAUSE_LAST);
+fn full_ones_are_asked_less_and_less_often_and_not_for_long_however_many() {
+    for count in [1, 20, 64] {
+        let names = names(count);
+        let seen: Vec<_> = names.iter().map(|name| full(name)).collect();
+        let played = play(&mut plan(), &seen, |_| Some(capped()));
+        assert_eq!(played.end, Some(Next::Full), "{count}");
+        let rounds = played.asked.len() / count;
+        assert!((5..10).contains(&rounds), "{count}: {rounds}");
+        let waited = played.waited;
+        assert!(waited >= FULL_PATIENCE && waited < FULL_PATIENCE + FULL_PAUSE_LAST);
+    }
+}
+
+#[test]
+fn everyone_is_asked_however_many_have_no_room() {
+    let names = names(64);
+    let seen: Vec<_> = names.iter().map(|name| open(name)).collect();
+    let played = play(&mut plan(), &seen, |uri| (uri != "63").then(busy));
+    assert_eq!((played.end, played.asked.len()), (None, 64));
+}
+
+#[test]
+fn how_often_all_are_asked_is_bounded_whatever_they_say() {
+    let names = names(3);
+    let seen: Vec<_> = names.iter().map(|name| open(name)).collect();
+    let played = play(&mut plan(), &seen, |_| Some(busy()));
+    assert_eq!(played.asked.len(), 3 * MAX_ROUNDS);
+    assert!(matches!(played.end, Some(Next::Fail(_))));
+    // in other words each time
+    let count = Cell::new(0);
+    let refuses = |_: &str| {
+        count.set(count.get() + 1);
+        Some(Fault::Session(format!(
+            "expired auth token {}",
+            count.get()
+        )))
+    };
+    let played = play(&mut plan(), &seen, refuses);
+    assert_eq!(played.asked.len(), 2 * 3 * MAX_ROUNDS);
 }
 
 #[test]
