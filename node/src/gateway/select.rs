@@ -5,7 +5,8 @@
 //! 2. one that served this stream well before, the quickest first;
 //! 3. one that this stream does not know, least burdened first;
 //! 4. the last one even if it is behind, then the least slow of the known;
-//! 5. one that is draining; 6. one that failed lately, fewest failures first.
+//! 5. one that is draining; 6. one that is full, by its last word; 7. one that failed lately,
+//!    fewest failures first.
 //!
 //! Pure: state and time come in.
 
@@ -28,6 +29,8 @@ pub(super) struct Candidate {
     pub(super) oldest_in_flight: Option<(Duration, Duration)>,
     /// It has asked for its streams to go elsewhere, or takes no new ones.
     pub(super) draining: bool,
+    /// It said last that every session is taken, and this stream has none there.
+    pub(super) full: bool,
     /// Failures for which it is avoided now; 0 when it is not.
     pub(super) penalty: u32,
     /// Streams of this gateway there.
@@ -66,7 +69,9 @@ fn rank(candidate: &Candidate) -> Rank {
     let score = candidate.score.unwrap_or(f64::INFINITY);
     let burden = f64::from(candidate.streams);
     let (class, first, second) = if candidate.penalty > 0 {
-        (6, f64::from(candidate.penalty), latency)
+        (7, f64::from(candidate.penalty), latency)
+    } else if candidate.full {
+        (6, burden, latency)
     } else if candidate.draining {
         (5, burden, latency)
     } else if candidate.last && keeps_up(candidate) {
@@ -185,6 +190,30 @@ mod tests {
         assert_eq!(select(&[failing(2), failing(1)]), Some(1));
         assert_eq!(select(&[failing(2)]), Some(0));
         assert_eq!(select(&[]), None);
+    }
+
+    #[test]
+    fn a_full_one_is_asked_after_those_that_may_have_room_and_before_one_that_fails() {
+        let full = Candidate {
+            full: true,
+            ..Candidate::default()
+        };
+        let busy = Candidate {
+            streams: 9,
+            latency: Duration::from_secs(1),
+            ..Candidate::default()
+        };
+        let draining = Candidate {
+            draining: true,
+            ..Candidate::default()
+        };
+        let failing = Candidate {
+            penalty: 1,
+            ..last(0.1)
+        };
+        assert_eq!(select(&[full.clone(), busy]), Some(1));
+        assert_eq!(select(&[full.clone(), draining]), Some(1));
+        assert_eq!(select(&[failing, full]), Some(1));
     }
 
     // latency threshold edges: server/broadcast_test.go

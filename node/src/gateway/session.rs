@@ -329,6 +329,8 @@ impl Inner {
             }),
             draining: session
                 .map_or_else(|| orchestrator.is_draining(), |session| session.draining),
+            // who has a session there is served
+            full: session.is_none() && orchestrator.is_full(),
             penalty: suspension.map_or(0, |suspension| suspension.failures),
             streams: orchestrator.streams(),
             latency: orchestrator.latency(),

@@ -71,7 +71,7 @@ impl Orchestrator {
         self.room() == Some(Room::Deserted)
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::gateway) fn is_full(&self) -> bool {
         matches!(self.room(), Some(Room::Full(_)))
     }
 
