@@ -343,4 +343,4 @@ fn to_value(object: &DynamicObject) -> Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

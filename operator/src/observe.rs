@@ -2,6 +2,7 @@
 //! Only reads.
 
 pub mod ask;
+pub mod refusal;
 pub mod rollout;
 
 use k8s_openapi::api::core::v1::{Pod, Service};

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::api::Orchestrator;
 use crate::api::node::NodeSpec;
-use crate::apply::workload::apply_workload;
+use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
 
 use crate::kind::{Facts, Kind, Outcome, ReconcileError};
@@ -53,10 +53,14 @@ impl Kind for Orchestrator {
         let valid = validate::validate(self, &owner, &fetched)?;
         let mut built = build::build(&owner, &valid, &fetched, &context.surroundings);
         let rehearsal = rehearsal::fetch(context, &owner, &mut built).await?;
-        let (applied, mut pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        let Workload {
+            applied,
+            mut pods,
+            refused,
+        } = apply_workload(context, &owner, Self::COMPONENT, built).await?;
         pods.extend(rehearsal::apply(context, &owner, rehearsal).await?);
         let look_again = fetched.revoke_in;
-        let observed = status::observe(&owner, fetched.service, pods).await;
+        let observed = status::observe(&owner, fetched.service, pods, refused).await;
         let (verdicts, facts) = status::status(self, &observed);
         Ok(Outcome {
             verdicts,

@@ -17,7 +17,7 @@ pub enum Reason {
     InvalidSpec,
     /// An object of a child's name belongs to somebody else.
     NameConflict,
-    /// The API server refused a child, for what may change.
+    /// The API server refused a child, or a pod of one, for what may change.
     ApplyRefused,
     /// A referenced Orchestrator does not exist.
     OrchestratorNotFound,

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::api::TranscoderPool;
 use crate::api::node::NodeSpec;
-use crate::apply::workload::apply_workload;
+use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
 use crate::kind::{Facts, Kind, Outcome, PoolFacts, ReconcileError};
 use crate::names::Component;
@@ -57,8 +57,13 @@ impl Kind for TranscoderPool {
         let fetched = fetch::fetch(context, &owner, self).await?;
         let valid = validate::validate(self, &owner)?;
         let built = build::build(&owner, &valid, &fetched, &context.surroundings);
-        let (applied, pods) = apply_workload(context, &owner, Self::COMPONENT, built).await?;
-        let observed = status::observe(context, &owner, self, pods).await?;
+        let workload = apply_workload(context, &owner, Self::COMPONENT, built).await?;
+        let Workload {
+            applied,
+            pods,
+            refused,
+        } = workload;
+        let observed = status::observe(context, &owner, self, pods, refused).await?;
         let (verdicts, facts) = status::status(self, &owner, &observed);
         Ok(Outcome {
             verdicts,

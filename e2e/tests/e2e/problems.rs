@@ -9,7 +9,7 @@ use livepeer_e2e::network::{Network, STARTS, gateway};
 use livepeer_e2e::stream::clip;
 use serde_json::{Value, json};
 
-use crate::support::{clip as the_clip, network};
+use crate::support::{clip as the_clip, network, network_with_outage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
@@ -37,6 +37,50 @@ async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
         let runs = ("Ready", "False", "NoTranscoders");
         let resource = ("Orchestrator", "noimage");
         network.condition(resource, runs, STARTS).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_on_gpus_whose_next_pod_is_refused_says_why() -> Result<()> {
+    network("refused", |network| async move {
+        network.apply("Orchestrator", "a", json!({})).await?;
+        let pool = json!({"orchestrator": {"ref": {"name": "a"}}, "gpu": {"count": 1}});
+        network.apply("TranscoderPool", "a", pool).await?;
+        let pool = ("TranscoderPool", "a");
+        let no_device = ("GpuReady", "False", "NoUsableDevice");
+        network.condition(pool, no_device, STARTS).await?;
+        // the old one frees its card, and then there is none
+        let class = |name: Value| json!({"gpu": {"runtimeClassName": name}});
+        network.edit(pool.0, pool.1, class(NO_CLASS.into())).await?;
+        let refused = ("Ready", "False", "ApplyRefused");
+        let message = network.condition(pool, refused, STARTS).await?;
+        ensure!(message.contains(NO_CLASS), "{message}");
+        network.edit(pool.0, pool.1, class(Value::Null)).await?;
+        network.condition(pool, no_device, STARTS).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Alone: what the operator is refused here, other tests would take for a right that it lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_whose_pod_is_refused_says_why_and_starts_when_it_is_not() -> Result<()> {
+    network_with_outage("refusedo", |network| async move {
+        let class = |name: Value| json!({"podTemplate": {"priorityClassName": name}});
+        let orchestrator = ("Orchestrator", "a");
+        network
+            .apply("Orchestrator", "a", class(NO_CLASS.into()))
+            .await?;
+        let refused = ("Ready", "False", "ApplyRefused");
+        let message = network.condition(orchestrator, refused, STARTS).await?;
+        ensure!(message.contains(NO_CLASS), "{message}");
+        network
+            .edit("Orchestrator", "a", class(Value::Null))
+            .await?;
+        let runs = ("Ready", "False", "NoTranscoders");
+        network.condition(orchestrator, runs, STARTS).await?;
         Ok(())
     })
     .await
@@ -81,14 +125,24 @@ pub(crate) struct Bad {
     pub(crate) undo: Value,
 }
 
+/// A class of priority, and of runtimes, that does not exist.
+const NO_CLASS: &str = "no-such-class";
+
 /// What makes a pod that cannot run, whatever role it has.
-fn bad_pods() -> [Bad; 4] {
+fn bad_pods() -> [Bad; 5] {
     let undo = json!({"image": null, "imagePullPolicy": null, "podTemplate": null});
     [
         Bad {
             edit: json!({"image": "livepeer.local/none:1", "imagePullPolicy": "Never"}),
             reason: "ImagePullFailed",
             says: "livepeer.local/none:1",
+            undo: undo.clone(),
+        },
+        Bad {
+            // refused where the pod would be made, so there is none
+            edit: json!({"podTemplate": {"priorityClassName": NO_CLASS}}),
+            reason: "ApplyRefused",
+            says: NO_CLASS,
             undo: undo.clone(),
         },
         fits_nowhere(&undo),

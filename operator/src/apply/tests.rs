@@ -19,7 +19,7 @@ use crate::build::tests::owner;
 
 /// Objects by path, and the requests that came, as `METHOD path`.
 #[derive(Clone, Default)]
-struct Table {
+pub(crate) struct Table {
     objects: BTreeMap<String, Value>,
     asked: Arc<Mutex<Vec<String>>>,
     /// Status with which every write is refused.
@@ -27,7 +27,17 @@ struct Table {
 }
 
 impl Table {
-    fn asked(&self, method: &str) -> Vec<String> {
+    /// One that refuses every write.
+    pub(crate) fn refusing<const N: usize>(code: StatusCode, objects: [(&str, Value); N]) -> Self {
+        let objects = objects.map(|(name, object)| (name.to_owned(), object));
+        Self {
+            objects: objects.into(),
+            refuses: Some(code),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn asked(&self, method: &str) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let all = asked.iter();
         all.filter(|line| line.starts_with(method))

@@ -1,26 +1,37 @@
 //! Applies a resource's children, then looks at its pods and has them notice changed
 //! files. The order matters: a pod that is touched must find the new files.
 
+use super::child::Child;
 use super::{Applied, Owner, apply};
 use crate::build::Built;
 use crate::context::Context;
 use crate::kind::ReconcileError;
 use crate::names::Component;
-use crate::observe::{self, PodReport};
+use crate::observe::{self, PodReport, refusal};
 use crate::touch;
 
-/// What was written, and the pods as they are after it.
+/// What became of a resource's children.
+pub struct Workload {
+    pub applied: Applied,
+    /// The pods as they are after it.
+    pub pods: Vec<PodReport>,
+    /// What the API server said to whoever was to make a pod that is not there.
+    pub refused: Option<String>,
+}
+
+/// Makes the children true and looks at the pods.
 pub async fn apply_workload(
     context: &Context,
     owner: &Owner,
     component: Component,
     built: Built,
-) -> Result<(Applied, Vec<PodReport>), ReconcileError> {
+) -> Result<Workload, ReconcileError> {
     let Built {
         children,
         template_hash,
         mounted_hash,
     } = built;
+    let wanted = replicas(&children);
     let applied = apply(&context.client, &context.verified, owner, children).await?;
     let name = &owner.reference.name;
     let pods = observe::pods(
@@ -33,5 +44,19 @@ pub async fn apply_workload(
     )
     .await?;
     touch::pods(&context.client, &owner.namespace, &pods, &mounted_hash).await?;
-    Ok((applied, pods))
+    let refused = refusal::fetch(&context.client, owner, component, wanted, &pods).await?;
+    Ok(Workload {
+        applied,
+        pods,
+        refused,
+    })
+}
+
+/// Pods that the workload among these children wants.
+fn replicas(children: &[Child]) -> usize {
+    let workload = children.iter().find(|child| child.kind.makes_pods());
+    let replicas = workload.and_then(|child| child.object["spec"]["replicas"].as_u64());
+    replicas.map_or(0, |replicas| {
+        usize::try_from(replicas).unwrap_or(usize::MAX)
+    })
 }

@@ -20,6 +20,8 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub struct Observed {
     pub pods: Vec<PodReport>,
+    /// What the API server said of a pod that is not there.
+    pub refused: Option<String>,
     pub service: Option<Service>,
     /// `host:port` of its Service inside the cluster.
     pub inside: String,
@@ -32,6 +34,7 @@ pub async fn observe(
     owner: &Owner,
     gateway: &Gateway,
     pods: Vec<PodReport>,
+    refused: Option<String>,
 ) -> Result<Observed, ReconcileError> {
     let name = &owner.reference.name;
     let inside = service::inside(Component::Gateway, name, &owner.namespace, PORT);
@@ -48,6 +51,7 @@ pub async fn observe(
     };
     Ok(Observed {
         pods,
+        refused,
         service,
         inside,
         answers,
@@ -59,6 +63,7 @@ pub async fn observe(
 pub fn status(gateway: &Gateway, fetched: &Fetched, observed: &Observed) -> (Verdicts, Facts) {
     let Observed {
         pods,
+        refused,
         service,
         inside,
         answers,
@@ -66,7 +71,7 @@ pub fn status(gateway: &Gateway, fetched: &Fetched, observed: &Observed) -> (Ver
     let exposure = gateway.spec.exposure.service_type;
     let pending = service::pending(exposure, service.as_ref());
     let ready = dependencies(fetched)
-        .or_else(|| rollout::verdict(pods, 1))
+        .or_else(|| rollout::verdict(pods, 1, refused.as_deref()))
         .unwrap_or_else(|| match answers {
             Some(Ok(())) => orchestrators(pods, pending),
             Some(Err(why)) => Verdict::not_ready(Reason::NotAnswering, why),
@@ -166,6 +171,7 @@ mod tests {
         }];
         Observed {
             pods: vec![pod],
+            refused: None,
             service: None,
             inside: "video-gateway.ns.svc:9935".into(),
             answers: Some(Ok(())),

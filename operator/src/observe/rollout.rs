@@ -8,9 +8,10 @@ use crate::conditions::{Truth, Verdict};
 use crate::pod_problems;
 use crate::reason::Reason;
 
-/// What keeps pods from being what was asked for; `None` when they are.
+/// What keeps pods from being what was asked for; `None` when they are. `refused` is what the
+/// API server said of one that is not there.
 #[must_use]
-pub fn verdict(pods: &[PodReport], wanted: u32) -> Option<Verdict> {
+pub fn verdict(pods: &[PodReport], wanted: u32, refused: Option<&str>) -> Option<Verdict> {
     let current: Vec<_> = pods
         .iter()
         .filter(|pod| pod.current && !pod.terminating)
@@ -21,6 +22,10 @@ pub fn verdict(pods: &[PodReport], wanted: u32) -> Option<Verdict> {
     let ready = count(current.iter().filter(|pod| pod.ready).count());
     if ready >= wanted {
         return None;
+    }
+    if let Some(refused) = refused {
+        let message = format!("{ready} of {wanted} pods are ready: {refused}");
+        return Some(Verdict::not_ready(Reason::ApplyRefused, message));
     }
     let reasons: Vec<_> = current
         .iter()
@@ -167,15 +172,15 @@ pub mod tests {
 
     #[test]
     fn enough_ready_pods_of_the_newest_template_are_no_obstacle() {
-        assert_eq!(verdict(&[pod("a", true, true)], 1), None);
+        assert_eq!(verdict(&[pod("a", true, true)], 1, None), None);
         assert_eq!(reconciling(&[pod("a", true, true)], 1), None);
-        assert_eq!(verdict(&[], 0), None);
+        assert_eq!(verdict(&[], 0, None), None);
     }
 
     #[test]
     fn a_ready_pod_of_an_older_template_does_not_make_it_ready() {
         let pods = [pod("a", false, true), pod("b", true, false)];
-        assert_eq!(verdict(&pods, 1).unwrap().reason, Reason::RollingOut);
+        assert_eq!(verdict(&pods, 1, None).unwrap().reason, Reason::RollingOut);
         assert_eq!(reconciling(&pods, 1).unwrap().0, Reason::RollingOut);
     }
 
@@ -184,16 +189,28 @@ pub mod tests {
         let mut drains = pod("a", false, true);
         drains.terminating = true;
         let pods = [drains];
-        assert_eq!(verdict(&pods, 1).unwrap().reason, Reason::RollingOut);
+        assert_eq!(verdict(&pods, 1, None).unwrap().reason, Reason::RollingOut);
         assert_eq!(reconciling(&pods, 1).unwrap().0, Reason::RollingOut);
-        assert_eq!(verdict(&[], 1).unwrap().reason, Reason::Starting);
+        assert_eq!(verdict(&[], 1, None).unwrap().reason, Reason::Starting);
+    }
+
+    #[test]
+    fn a_pod_that_the_api_server_refuses_is_told_in_its_words_while_it_is_missed() {
+        let said = Some("no PriorityClass with name x was found");
+        let told = verdict(&[pod("a", false, true)], 1, said).unwrap();
+        assert_eq!(told.reason, Reason::ApplyRefused);
+        assert_eq!(
+            told.message,
+            "0 of 1 pods are ready: no PriorityClass with name x was found"
+        );
+        assert_eq!(verdict(&[pod("a", true, true)], 1, said), None);
     }
 
     #[test]
     fn a_node_that_is_not_ready_says_why() {
         let mut waiting = pod("a", true, false);
         waiting.node.as_mut().unwrap().reasons = vec!["not registered".into()];
-        let verdict = verdict(&[waiting], 1).unwrap();
+        let verdict = verdict(&[waiting], 1, None).unwrap();
         assert_eq!(verdict.message, "0 of 1 pods are ready: not registered");
     }
 

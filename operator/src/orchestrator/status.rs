@@ -17,6 +17,8 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub struct Observed {
     pub pods: Vec<PodReport>,
+    /// What the API server said of a pod that is not there.
+    pub refused: Option<String>,
     pub service: Option<Service>,
     /// `host:port` of its Service inside the cluster.
     pub inside: String,
@@ -24,7 +26,12 @@ pub struct Observed {
     pub answers: Option<Result<(), String>>,
 }
 
-pub async fn observe(owner: &Owner, service: Option<Service>, pods: Vec<PodReport>) -> Observed {
+pub async fn observe(
+    owner: &Owner,
+    service: Option<Service>,
+    pods: Vec<PodReport>,
+    refused: Option<String>,
+) -> Observed {
     let name = &owner.reference.name;
     let inside = service::inside(Component::Orchestrator, name, &owner.namespace, PORT);
     let answers = if pods.iter().any(|pod| pod.ready) {
@@ -34,6 +41,7 @@ pub async fn observe(owner: &Owner, service: Option<Service>, pods: Vec<PodRepor
     };
     Observed {
         pods,
+        refused,
         service,
         inside,
         answers,
@@ -45,6 +53,7 @@ pub async fn observe(owner: &Owner, service: Option<Service>, pods: Vec<PodRepor
 pub fn status(orchestrator: &Orchestrator, observed: &Observed) -> (Verdicts, Facts) {
     let Observed {
         pods,
+        refused,
         service,
         inside,
         answers,
@@ -56,7 +65,7 @@ pub fn status(orchestrator: &Orchestrator, observed: &Observed) -> (Verdicts, Fa
     let ready = gpu
         .clone()
         .filter(|gpu| gpu.truth == Truth::False)
-        .or_else(|| rollout::verdict(pods, 1))
+        .or_else(|| rollout::verdict(pods, 1, refused.as_deref()))
         .unwrap_or_else(|| match answers {
             Some(Ok(())) if capacity > 0 => Verdict::ready(format!(
                 "GetOrchestrator answers; {capacity} sessions fit{pending}"
@@ -125,6 +134,7 @@ mod tests {
         pod.node.as_mut().unwrap().capacity = capacity;
         Observed {
             pods: vec![pod],
+            refused: None,
             service: None,
             inside: "video-orchestrator.ns.svc:8935".into(),
             answers: Some(answers),

@@ -16,6 +16,8 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub struct Observed {
     pub pods: Vec<PodReport>,
+    /// What the API server said of a pod that is not there.
+    pub refused: Option<String>,
     /// Transcoders with this pool's credential, as its Orchestrator reports them; `None`
     /// when that one does not answer, or is not ours to ask.
     pub registered: Option<u32>,
@@ -26,12 +28,17 @@ pub async fn observe(
     owner: &Owner,
     pool: &TranscoderPool,
     pods: Vec<PodReport>,
+    refused: Option<String>,
 ) -> Result<Observed, ReconcileError> {
     let registered = match pool.orchestrator_name() {
         Some(name) => registered(context, owner, name).await?,
         None => None,
     };
-    Ok(Observed { pods, registered })
+    Ok(Observed {
+        pods,
+        refused,
+        registered,
+    })
 }
 
 async fn registered(
@@ -59,14 +66,18 @@ async fn registered(
 /// The verdict, from what was seen. Pure.
 #[must_use]
 pub fn status(pool: &TranscoderPool, owner: &Owner, observed: &Observed) -> (Verdicts, Facts) {
-    let Observed { pods, registered } = observed;
+    let Observed {
+        pods,
+        refused,
+        registered,
+    } = observed;
     let wanted = pool.spec.replicas;
     let gpu = pool.spec.gpu.as_ref().map(|_| rollout::gpu(pods));
     let (sessions, capacity) = rollout::load(pods);
     let ready = gpu
         .clone()
         .filter(|gpu| gpu.truth == Truth::False)
-        .or_else(|| rollout::verdict(pods, wanted))
+        .or_else(|| rollout::verdict(pods, wanted, refused.as_deref()))
         .unwrap_or_else(|| registration(pool, wanted, *registered));
     let endpoint = match (pool.orchestrator_name(), &pool.spec.orchestrator.external) {
         (Some(name), _) => {
@@ -145,6 +156,7 @@ mod tests {
     fn observed(registered: Option<u32>) -> Observed {
         Observed {
             pods: vec![pod("a", true, true), pod("b", true, true)],
+            refused: None,
             registered,
         }
     }
@@ -175,6 +187,7 @@ mod tests {
         let pool = pool(json!({"orchestrator": {"ref": {"name": "video"}}, "replicas": 0}));
         let none = Observed {
             pods: vec![],
+            refused: None,
             registered: None,
         };
         let (verdicts, _) = status(&pool, &owner("TranscoderPool", "fast"), &none);
@@ -193,6 +206,7 @@ mod tests {
         let of = |pods| {
             let observed = Observed {
                 pods,
+                refused: None,
                 registered: None,
             };
             let (_, facts) = status(&pool, &owner("TranscoderPool", "fast"), &observed);
