@@ -43,7 +43,8 @@ pub fn inside(component: Component, owner: &str, namespace: &str, port: u16) -> 
 }
 
 /// Address for clients, as `service` and its pods say now; `None` while a load balancer
-/// has none. A node port answers on every node: the one of a pod is named.
+/// has none, and of several always the same. A node port answers on every node: the one of a
+/// pod is named.
 #[must_use]
 pub fn endpoint(
     exposure: ServiceType,
@@ -60,16 +61,12 @@ pub fn endpoint(
         ServiceType::LoadBalancer => {
             let service = service?;
             let port = service.spec.as_ref()?.ports.as_ref()?.first()?.port;
-            let ingress = service
-                .status
-                .as_ref()?
-                .load_balancer
-                .as_ref()?
-                .ingress
-                .as_ref()?
-                .first()?;
-            let host = ingress.hostname.as_deref().or(ingress.ip.as_deref())?;
-            Some(authority(host, port))
+            let status = service.status.as_ref()?.load_balancer.as_ref()?;
+            let ingresses = status.ingress.iter().flatten();
+            // whoever provides them promises no order
+            let hosts = ingresses
+                .filter_map(|ingress| ingress.hostname.as_deref().or(ingress.ip.as_deref()));
+            Some(authority(hosts.min()?, port))
         }
     }
 }
@@ -122,6 +119,16 @@ mod tests {
         assert_eq!(of(ServiceType::ClusterIP).unwrap(), "o.ns.svc:8935");
         assert_eq!(of(ServiceType::NodePort).unwrap(), "[2001:db8::1]:30001");
         assert_eq!(of(ServiceType::LoadBalancer).unwrap(), "192.0.2.1:8935");
+        let mut several = service.clone();
+        let ingresses = |hosts: [&str; 2]| {
+            let ingresses = hosts.map(|host| json!({"ip": host}));
+            serde_json::from_value(json!({"loadBalancer": {"ingress": ingresses}})).unwrap()
+        };
+        for hosts in [["192.0.2.1", "192.0.2.2"], ["192.0.2.2", "192.0.2.1"]] {
+            several.status = Some(ingresses(hosts));
+            let found = endpoint(ServiceType::LoadBalancer, "x", Some(&several), None);
+            assert_eq!(found.unwrap(), "192.0.2.1:8935");
+        }
         let waits = Service::default();
         let of = |service| endpoint(ServiceType::LoadBalancer, "x", Some(service), None);
         assert_eq!(of(&waits), None);

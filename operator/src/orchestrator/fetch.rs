@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use crate::api::Orchestrator;
 use crate::api::exposure::ServiceType;
+use crate::api::Orchestrator;
 use crate::apply::Owner;
+use crate::build::{service, settings};
 use crate::context::Context;
 use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
 use crate::names::{Component, Part};
 use crate::observe;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::{Api, ResourceExt};
 use rand::RngExt;
 use tokio::time::Instant;
+use url::Url;
 
 /// Key in the Secret.
 pub const KEY: &str = "key";
@@ -28,6 +30,8 @@ pub struct Fetched {
     pub pools: Vec<PoolIdentity>,
     /// Its Service, where the public address comes from it.
     pub service: Option<Service>,
+    /// What gateways were told last, while its load balancer has no address.
+    pub announced: Option<Url>,
     /// When the credential of a pool that left is to be revoked.
     pub revoke_in: Option<Duration>,
 }
@@ -54,11 +58,18 @@ pub async fn fetch(
             .await?
         }
     };
+    let exposure = orchestrator.spec.exposure.service_type;
+    let announced = if service::pending(exposure, service.as_ref()).is_empty() {
+        None
+    } else {
+        announced(context, &owner.namespace, name).await?
+    };
     let departed = context.departed.of(&owner.namespace, name, Instant::now());
     Ok(Fetched {
         key,
         pools: pools(context, &owner.namespace, name, &departed),
         service,
+        announced,
         revoke_in: departed.into_iter().map(|(_, left)| left).min(),
     })
 }
@@ -75,6 +86,27 @@ pub async fn key(
         .await?;
     let key = secret.and_then(|secret| secret.data?.remove(KEY));
     Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
+}
+
+/// The service URI that the settings of the orchestrator called `name` have.
+async fn announced(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Url>, kube::Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let map = maps
+        .get_opt(&Component::Orchestrator.child(name, Part::Settings))
+        .await?;
+    let file = map.and_then(|map| map.data?.remove(settings::FILE));
+    Ok(file.as_deref().and_then(service_uri))
+}
+
+/// The service URI in a settings file, which another version of the operator may have written.
+fn service_uri(file: &str) -> Option<Url> {
+    let file: toml::Table = file.parse().ok()?;
+    let uri = file.get("orchestrator")?.get("service_uri")?.as_str()?;
+    uri.parse().ok()
 }
 
 /// Those that refer to it, those whose older pods still work for it, and those that left a
@@ -103,4 +135,25 @@ fn pools(
     }
     pools.sort_by(|left, right| left.name.cmp(&right.name));
     pools
+}
+
+#[cfg(test)]
+mod tests {
+    use super::service_uri;
+    use crate::build::settings::{common, render};
+    use livepeer_settings::{LogLevel, Role};
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_announced_is_read_from_the_settings_of_any_version() {
+        let mut settings = common(Role::Orchestrator, LogLevel::Info, Duration::ZERO, false);
+        assert_eq!(service_uri(&render(&settings)), None);
+        let uri: url::Url = "https://192.0.2.1:8935".parse().unwrap();
+        settings.orchestrator.service_uri = Some(uri.clone());
+        let file = render(&settings);
+        assert_eq!(service_uri(&file), Some(uri.clone()));
+        assert_eq!(service_uri(&format!("older = 1\n{file}")), Some(uri));
+        assert_eq!(service_uri("no = 1"), None);
+        assert_eq!(service_uri("no"), None);
+    }
 }

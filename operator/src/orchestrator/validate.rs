@@ -76,8 +76,9 @@ pub fn validate<'a>(
     })
 }
 
-/// What gateways are told: the spec's word, else the load balancer's address once it
-/// has one, else the Service inside the cluster.
+/// What gateways are told: the spec's word, else the load balancer's address, else the Service
+/// inside the cluster. An address that is gone stays announced until there is another: gateways
+/// know no better one, and the pod would be replaced for it, and again when it is back.
 fn service_uri(
     spec: &OrchestratorSpec,
     fetched: &Fetched,
@@ -86,14 +87,13 @@ fn service_uri(
     if let Some(uri) = &spec.service_uri {
         return url("serviceUri", uri);
     }
-    let outside = match spec.exposure.service_type {
-        ServiceType::LoadBalancer => service::endpoint(
-            ServiceType::LoadBalancer,
-            inside,
-            fetched.service.as_ref(),
-            None,
-        ),
-        ServiceType::ClusterIP | ServiceType::NodePort => None,
-    };
-    https(outside.as_deref().unwrap_or(inside))
+    match spec.exposure.service_type {
+        ServiceType::ClusterIP | ServiceType::NodePort => https(inside),
+        exposure @ ServiceType::LoadBalancer => {
+            match service::endpoint(exposure, inside, fetched.service.as_ref(), None) {
+                Some(outside) => https(&outside),
+                None => fetched.announced.clone().map_or_else(|| https(inside), Ok),
+            }
+        }
+    }
 }

@@ -271,6 +271,7 @@ fn built(kind: &str, spec: &Value) -> Built {
                 key: vec![7; 32],
                 pools: Vec::new(),
                 service: None,
+                announced: None,
                 revoke_in: None,
             };
             let valid = orchestrator::validate::validate(&object, &owner, &fetched).unwrap();

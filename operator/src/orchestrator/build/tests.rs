@@ -1,5 +1,6 @@
 //! The children of an orchestrator.
 
+use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::build;
@@ -31,16 +32,20 @@ fn fetched(pools: &[&str]) -> Fetched {
         key: vec![7; 32],
         pools: pools.iter().map(identity).collect(),
         service: None,
+        announced: None,
         revoke_in: None,
     }
 }
 
 pub(crate) fn made(spec: Value, pools: &[&str]) -> Built {
+    made_of(spec, &fetched(pools))
+}
+
+fn made_of(spec: Value, fetched: &Fetched) -> Built {
     let orchestrator = orchestrator(spec);
     let owner = owner("Orchestrator", "video");
-    let fetched = fetched(pools);
-    let valid = validate(&orchestrator, &owner, &fetched).unwrap();
-    build(&owner, &valid, &fetched, &surroundings())
+    let valid = validate(&orchestrator, &owner, fetched).unwrap();
+    build(&owner, &valid, fetched, &surroundings())
 }
 
 fn settings(built: &Built) -> livepeer_settings::Settings {
@@ -82,6 +87,31 @@ fn the_node_is_told_the_address_inside_and_the_one_for_gateways() {
         "https://video-orchestrator.ns.svc:8935/"
     );
     assert_eq!(settings.max_sessions, Some(9));
+}
+
+#[test]
+fn a_load_balancer_that_lost_its_address_replaces_no_pod() {
+    let inside = "https://video-orchestrator.ns.svc:8935/";
+    let outside = "https://192.0.2.1:8935/";
+    let addressed = json!({"spec": {"ports": [{"port": 8935}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let addressed = serde_json::from_value(addressed).unwrap();
+    let with = |service, announced: Option<&str>| {
+        let fetched = Fetched {
+            service,
+            announced: announced.map(|uri| uri.parse().unwrap()),
+            ..fetched(&[])
+        };
+        let built = made_of(json!({"exposure": {"type": "LoadBalancer"}}), &fetched);
+        let uri = settings(&built).orchestrator.service_uri.unwrap();
+        (uri.to_string(), built.template_hash)
+    };
+    let there = with(Some(addressed), Some(inside));
+    assert_eq!(there.0, outside);
+    for lost in [None, Some(Service::default())] {
+        assert_eq!(with(lost, Some(outside)), there);
+    }
+    assert_eq!(with(None, None).0, inside, "there never was one");
 }
 
 #[test]
