@@ -5,10 +5,9 @@
 //! same name has another credential. Raising the epoch replaces it.
 
 use hmac::{Hmac, KeyInit, Mac};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use sha2::Sha256;
 
-use crate::api::transcoder_pool::TranscoderPool;
 use crate::names::ANNOTATION_CREDENTIAL_EPOCH;
 
 /// What a pool's credential is derived from.
@@ -20,9 +19,10 @@ pub struct PoolIdentity {
 }
 
 impl PoolIdentity {
-    /// `None` for an object that the API server has not given a UID.
+    /// From a pool, which need not be readable; `None` for one that the API server has not
+    /// given a UID.
     #[must_use]
-    pub fn of(pool: &TranscoderPool) -> Option<Self> {
+    pub fn of(pool: &impl ResourceExt) -> Option<Self> {
         let epoch = pool.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
         Some(Self {
             name: pool.name_any(),

@@ -118,18 +118,30 @@ async fn deleting_everything_ends_no_segment_and_leaves_only_the_claim() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_is_deleted_finishes_its_segments_and_leaves_nothing() -> Result<()> {
-    deleted_alone("lastpool", ("TranscoderPool", "pool"), &[]).await
+    deleted_alone("lastpool", ("TranscoderPool", "pool"), &[], background()).await
+}
+
+/// As Argo CD prunes: it stays, on its way out, until its pods have gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_deleted_in_the_foreground_finishes_its_segments() -> Result<()> {
+    let foreground = DeleteParams::foreground();
+    deleted_alone("foreground", ("TranscoderPool", "pool"), &[], foreground).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_that_is_deleted_finishes_its_segments_and_leaves_its_claim() -> Result<()>
 {
-    deleted_alone("lastorch", ("Orchestrator", "orchestrator"), &[CLAIM]).await
+    let orchestrator = ("Orchestrator", "orchestrator");
+    deleted_alone("lastorch", orchestrator, &[CLAIM], background()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_deleted_finishes_its_segments_and_leaves_nothing() -> Result<()> {
-    deleted_alone("lastgw", ("Gateway", "gateway"), &[]).await
+    deleted_alone("lastgw", ("Gateway", "gateway"), &[], background()).await
+}
+
+fn background() -> DeleteParams {
+    DeleteParams::background()
 }
 
 /// Deletes one resource of a network in the middle of a stream's segment: of its children
@@ -138,10 +150,15 @@ async fn deleted_alone(
     prefix: &str,
     (kind, component): (&'static str, &'static str),
     stays: &'static [&'static str],
+    how: DeleteParams,
 ) -> Result<()> {
     network(prefix, |network| async move {
         network.smallest("a", 1).await?;
-        in_the_middle(&network, 1, async || network.delete(kind, "a").await).await?;
+        let delete = async || {
+            network.api(kind).delete("a", &how).await?;
+            Ok(())
+        };
+        in_the_middle(&network, 1, delete).await?;
         left(&network, component, stays).await?;
         for other in ["orchestrator", "pool", "gateway"] {
             let pods = network.pods(other, "a").await?.len();

@@ -1,9 +1,10 @@
 //! What an orchestrator depends on: its key, and the pools that refer to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::exposure::ServiceType;
-use crate::api::Orchestrator;
+use crate::api::{Orchestrator, TranscoderPool};
 use crate::apply::Owner;
 use crate::build::{service, settings};
 use crate::context::Context;
@@ -12,7 +13,8 @@ use crate::kind::ReconcileError;
 use crate::names::{Component, Part};
 use crate::observe;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::{Api, ResourceExt};
+use kube::core::DeserializeGuard;
+use kube::{Api, Resource, ResourceExt};
 use rand::RngExt;
 use tokio::time::Instant;
 use url::Url;
@@ -64,10 +66,11 @@ pub async fn fetch(
     } else {
         announced(context, &owner.namespace, name).await?
     };
+    let pools_there = context.stores.pools.state();
     let departed = context.departed.of(&owner.namespace, name, Instant::now());
     Ok(Fetched {
         key,
-        pools: pools(context, &owner.namespace, name, &departed),
+        pools: pools(&pools_there, &owner.namespace, name, &departed),
         service,
         announced,
         revoke_in: departed.into_iter().map(|(_, left)| left).min(),
@@ -110,23 +113,23 @@ fn service_uri(file: &str) -> Option<Url> {
 }
 
 /// Those that refer to it, those whose older pods still work for it, and those that left a
-/// moment ago under another name.
+/// moment ago under another name. Of one that cannot be read nobody knows for whom it works:
+/// it keeps its credential everywhere, since one from another orchestrator's key is nobody's.
 fn pools(
-    context: &Context,
+    all: &[Arc<DeserializeGuard<TranscoderPool>>],
     namespace: &str,
     name: &str,
     departed: &[(PoolIdentity, Duration)],
 ) -> Vec<PoolIdentity> {
-    let mut pools: Vec<_> = context
-        .stores
-        .pools
-        .state()
+    let mut pools: Vec<_> = all
         .iter()
-        .filter_map(|pool| pool.0.as_ref().ok())
         .filter(|pool| pool.namespace().as_deref() == Some(namespace))
-        .filter(|pool| pool.metadata.deletion_timestamp.is_none())
-        .filter(|pool| pool.orchestrators().contains(name))
-        .filter_map(PoolIdentity::of)
+        .filter(|pool| pool.meta().deletion_timestamp.is_none())
+        .filter(|pool| match &pool.0 {
+            Ok(read) => read.orchestrators().contains(name),
+            Err(_) => true,
+        })
+        .filter_map(|pool| PoolIdentity::of(pool.as_ref()))
         .collect();
     for (left, _) in departed {
         if pools.iter().all(|pool| pool.name != left.name) {
@@ -139,10 +142,37 @@ fn pools(
 
 #[cfg(test)]
 mod tests {
-    use super::service_uri;
+    use super::{pools, service_uri};
     use crate::build::settings::{common, render};
+    use crate::transcoder_pool::build::tests::pool;
+    use kube::core::DeserializeGuard;
+    use kube::core::error_boundary::InvalidObject;
     use livepeer_settings::{LogLevel, Role};
+    use serde_json::json;
+    use std::sync::Arc;
     use std::time::Duration;
+
+    #[test]
+    fn a_pool_has_a_credential_until_its_deletion_begins_and_also_while_it_cannot_be_read() {
+        let read = pool(json!({"orchestrator": {"ref": {"name": "o"}}}));
+        let unreadable = || {
+            Err(InvalidObject {
+                error: "replicas: not a number".into(),
+                metadata: read.metadata.clone(),
+            })
+        };
+        let taken = |pool, by| {
+            let there = [Arc::new(DeserializeGuard(pool))];
+            pools(&there, "ns", by, &[]).len() == 1
+        };
+        assert!(taken(Ok(read.clone()), "o"));
+        assert!(!taken(Ok(read.clone()), "p"));
+        assert!(taken(unreadable(), "o"));
+        let mut leaving = read.clone();
+        let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        leaving.metadata.deletion_timestamp = Some(now);
+        assert!(!taken(Ok(leaving), "o"));
+    }
 
     #[test]
     fn what_was_announced_is_read_from_the_settings_of_any_version() {

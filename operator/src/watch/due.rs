@@ -14,7 +14,6 @@ use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::context::Stores;
 use crate::kind::Kind;
 use crate::names::{APP_NAME, Component, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_NAME, Part};
-use crate::watch::resources::Dependents as _;
 
 /// Events that may wait for an applier, which takes them at once; a full queue holds
 /// its watch back and loses nothing.
@@ -122,9 +121,40 @@ fn bereaved(
                 .map(|name| (Component::Orchestrator, name.to_owned()))
                 .collect()
         }
-        Component::Orchestrator => Orchestrator::dependents(name, "", namespace, stores),
+        Component::Orchestrator => of_orchestrator(name, namespace, stores),
         Component::Gateway => Vec::new(),
     }
+}
+
+/// The pools and the gateways of an orchestrator.
+pub(super) fn of_orchestrator(
+    name: &str,
+    namespace: &str,
+    stores: &Stores,
+) -> Vec<(Component, String)> {
+    let mut found = Vec::new();
+    for pool in stores.pools.state() {
+        if let Ok(pool) = &pool.0
+            && pool.namespace().as_deref() == Some(namespace)
+            && pool.orchestrators().contains(name)
+        {
+            found.push((Component::Pool, pool.name_any()));
+        }
+    }
+    for gateway in stores.gateways.state() {
+        if let Ok(gateway) = &gateway.0
+            && gateway.namespace().as_deref() == Some(namespace)
+            && gateway
+                .spec
+                .orchestrators
+                .refs
+                .iter()
+                .any(|reference| reference.name == name)
+        {
+            found.push((Component::Gateway, gateway.name_any()));
+        }
+    }
+    found
 }
 
 /// The owners of a child, and the resource whose labels it carries.

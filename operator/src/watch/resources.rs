@@ -1,12 +1,13 @@
 //! Watches of the custom resources: they fill the stores, and a change of one resource
 //! makes those due that depend on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::due::Queues;
+use super::due::{self, Queues};
 use super::{Scope, api, next};
+use crate::api::orchestrator::Transcoding;
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::verified::Verified;
 use crate::backoff::Backoff;
@@ -14,33 +15,32 @@ use crate::context::Stores;
 use crate::credential::PoolIdentity;
 use crate::departed::Departed;
 use crate::kind::Kind;
-use crate::names::{ANNOTATION_CREDENTIAL_EPOCH, Component};
+use crate::names::Component;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource as _, ResourceExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
 /// Who else is due when a resource of this kind changes.
 pub trait Dependents: Kind {
-    /// What of the object others depend on; nothing else about it makes them due.
-    fn face(&self) -> String;
+    /// What of an object others depend on.
+    type Face: Clone + PartialEq + Send;
+
+    /// Nothing else about the object makes others due.
+    fn face(&self) -> Self::Face;
 
     /// The orchestrators that a pool leaves when its face changes, and who it is there.
-    fn parting(
-        _name: &str,
-        _uid: &str,
-        _before: &str,
-        _after: Option<&str>,
-    ) -> Vec<(String, PoolIdentity)> {
+    fn parting(_before: &Self::Face, _after: Option<&Self::Face>) -> Vec<(String, PoolIdentity)> {
         Vec::new()
     }
 
     /// The names, in the same namespace, of those that depend on the object with this face.
     fn dependents(
         name: &str,
-        face: &str,
+        face: &Self::Face,
         namespace: &str,
         stores: &Stores,
     ) -> Vec<(Component, String)>;
@@ -49,91 +49,63 @@ pub trait Dependents: Kind {
 /// An orchestrator matters to its pools and gateways by being there, and to pools by
 /// taking transcoders.
 impl Dependents for Orchestrator {
-    fn face(&self) -> String {
-        format!("{:?}", self.spec.transcoding)
+    type Face = (Option<String>, Transcoding);
+
+    fn face(&self) -> Self::Face {
+        (self.uid(), self.spec.transcoding)
     }
 
     fn dependents(
         name: &str,
-        _: &str,
+        _: &Self::Face,
         namespace: &str,
         stores: &Stores,
     ) -> Vec<(Component, String)> {
-        let mut found = Vec::new();
-        for pool in stores.pools.state() {
-            if let Ok(pool) = &pool.0
-                && pool.namespace().as_deref() == Some(namespace)
-                && pool.orchestrators().contains(name)
-            {
-                found.push((Component::Pool, pool.name_any()));
-            }
-        }
-        for gateway in stores.gateways.state() {
-            if let Ok(gateway) = &gateway.0
-                && gateway.namespace().as_deref() == Some(namespace)
-                && gateway
-                    .spec
-                    .orchestrators
-                    .refs
-                    .iter()
-                    .any(|reference| reference.name == name)
-            {
-                found.push((Component::Gateway, gateway.name_any()));
-            }
-        }
-        found
+        due::of_orchestrator(name, namespace, stores)
     }
 }
 
-/// A pool matters to its orchestrators, which have its credential. Its face is their names
-/// and the epoch, `a,b/1`.
+/// What orchestrators know of a pool: whose credential they have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolFace {
+    /// `None` for one that the API server has not given a UID.
+    pool: Option<PoolIdentity>,
+    orchestrators: BTreeSet<String>,
+}
+
 impl Dependents for TranscoderPool {
-    fn face(&self) -> String {
-        let epoch = self.annotations().get(ANNOTATION_CREDENTIAL_EPOCH);
-        let orchestrators: Vec<_> = self.orchestrators().into_iter().collect();
-        let orchestrators = orchestrators.join(",");
-        format!("{orchestrators}/{}", epoch.map_or("", String::as_str))
+    type Face = PoolFace;
+
+    fn face(&self) -> PoolFace {
+        let orchestrators = self.orchestrators().into_iter();
+        PoolFace {
+            pool: PoolIdentity::of(self),
+            orchestrators: orchestrators.map(str::to_owned).collect(),
+        }
     }
 
-    fn parting(
-        name: &str,
-        uid: &str,
-        before: &str,
-        after: Option<&str>,
-    ) -> Vec<(String, PoolIdentity)> {
-        let epoch = before.split_once('/').map_or("", |(_, epoch)| epoch);
-        let pool = PoolIdentity {
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-            epoch: if epoch.is_empty() { "0" } else { epoch }.to_owned(),
-        };
-        let stays = |left: &str| after.is_some_and(|after| faced(after).any(|name| name == left));
-        faced(before)
-            .filter(|left| !stays(left))
-            .map(|left| (left.to_owned(), pool.clone()))
+    fn parting(before: &PoolFace, after: Option<&PoolFace>) -> Vec<(String, PoolIdentity)> {
+        let stays = |left: &String| after.is_some_and(|after| after.orchestrators.contains(left));
+        let left = before.orchestrators.iter().filter(|left| !stays(left));
+        left.filter_map(|left| Some((left.clone(), before.pool.clone()?)))
             .collect()
     }
 
-    fn dependents(_: &str, face: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
-        faced(face)
-            .map(|name| (Component::Orchestrator, name.to_owned()))
+    fn dependents(_: &str, face: &PoolFace, _: &str, _: &Stores) -> Vec<(Component, String)> {
+        let orchestrators = face.orchestrators.iter();
+        orchestrators
+            .map(|name| (Component::Orchestrator, name.clone()))
             .collect()
     }
-}
-
-/// The orchestrators in a pool's face.
-fn faced(face: &str) -> impl Iterator<Item = &str> {
-    let names = face.split('/').next().unwrap_or("");
-    names.split(',').filter(|name| !name.is_empty())
 }
 
 /// Nobody depends on a gateway.
 impl Dependents for Gateway {
-    fn face(&self) -> String {
-        String::new()
-    }
+    type Face = ();
 
-    fn dependents(_: &str, _: &str, _: &str, _: &Stores) -> Vec<(Component, String)> {
+    fn face(&self) {}
+
+    fn dependents(_: &str, (): &(), _: &str, _: &Stores) -> Vec<(Component, String)> {
         Vec::new()
     }
 }
@@ -177,7 +149,7 @@ pub async fn watch_kind<K>(
     let mut events = Box::pin(reflector(writer, stream));
     // faces of all objects, by namespace and name: a pool that moves to another
     // orchestrator makes both due
-    let mut faces: HashMap<(String, String), (String, String)> = HashMap::new();
+    let mut faces: HashMap<(String, String), K::Face> = HashMap::new();
     while let Some(event) = next(&mut events, &cancel, K::COMPONENT.word()).await {
         let (object, deleted) = match event {
             Event::Init | Event::InitDone => continue,
@@ -186,34 +158,46 @@ pub async fn watch_kind<K>(
         };
         let namespace = object.namespace().unwrap_or_default();
         let name = object.name_any();
-        queues.push(K::COMPONENT, &namespace, &name).await;
-        if deleted {
-            memory.forget(K::COMPONENT, &namespace, &name, object.uid().as_deref());
-        }
         let key = (namespace.clone(), name.clone());
-        let face = match (&object.0, deleted) {
-            (Ok(read), false) => Some((object.uid().unwrap_or_default(), read.face())),
-            (_, true) | (Err(_), _) => None,
-        };
-        let old = match &face {
-            Some(face) => faces.insert(key, face.clone()),
-            None => faces.remove(&key),
-        };
-        if old == face {
-            continue;
+        let old = faces.remove(&key);
+        let face = face_after(&object, deleted, old.as_ref());
+        if let Some(face) = &face {
+            faces.insert(key, face.clone());
         }
-        if let Some((uid, before)) = &old {
-            let after = face.as_ref().map(|(_, face)| face.as_str());
-            for (orchestrator, pool) in K::parting(&name, uid, before, after) {
+        let changed = old != face;
+        // before anybody is told to look
+        if let Some(before) = old.as_ref().filter(|_| changed) {
+            for (orchestrator, pool) in K::parting(before, face.as_ref()) {
                 let now = Instant::now();
                 memory.departed.add(&namespace, &orchestrator, pool, now);
             }
         }
-        for (_, face) in old.into_iter().chain(face) {
+        queues.push(K::COMPONENT, &namespace, &name).await;
+        if deleted {
+            memory.forget(K::COMPONENT, &namespace, &name, object.uid().as_deref());
+        }
+        for face in old.into_iter().chain(face).filter(|_| changed) {
             for (component, name) in K::dependents(&name, &face, &namespace, &stores) {
                 queues.push(component, &namespace, &name).await;
             }
         }
+    }
+}
+
+/// The face of an object after an event, where it had this one before. One that is being
+/// deleted, and in the foreground stays until its children have gone, has left: its pods are
+/// told to stop now. What cannot be read any more is not known to have changed.
+fn face_after<K: Dependents>(
+    object: &DeserializeGuard<K>,
+    deleted: bool,
+    before: Option<&K::Face>,
+) -> Option<K::Face> {
+    if deleted || object.meta().deletion_timestamp.is_some() {
+        return None;
+    }
+    match &object.0 {
+        Ok(read) => Some(read.face()),
+        Err(_) => before.cloned(),
     }
 }
 
@@ -234,41 +218,81 @@ pub async fn wait_for_stores(stores: &Stores) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dependents, Memory};
+    use super::{Dependents, Memory, PoolFace, face_after};
     use crate::api::TranscoderPool;
     use crate::names::Component;
     use crate::transcoder_pool::build::tests::pool;
+    use kube::core::DeserializeGuard;
+    use kube::core::error_boundary::InvalidObject;
     use serde_json::json;
     use std::sync::Arc;
 
+    /// The face of a pool that works for these orchestrators.
+    fn face(orchestrators: &[&str]) -> PoolFace {
+        let Some((wanted, seen)) = orchestrators.split_first() else {
+            let credential = json!({"name": "s", "key": "k"});
+            let external = json!({"address": "https://o:1", "credentialSecretRef": credential});
+            return pool(json!({"orchestrator": {"external": external}})).face();
+        };
+        let mut pool = pool(json!({"orchestrator": {"ref": {"name": wanted}}}));
+        pool.status = serde_json::from_value(json!({ "orchestrators": seen })).unwrap();
+        pool.face()
+    }
+
     /// The orchestrators that a pool leaves.
-    fn left(before: &str, after: Option<&str>) -> Vec<String> {
-        let parting = TranscoderPool::parting("a", "u", before, after);
+    fn left(before: &PoolFace, after: Option<&PoolFace>) -> Vec<String> {
+        let parting = TranscoderPool::parting(before, after);
         assert!(parting.iter().all(|(_, pool)| pool.epoch == "0"));
         parting.into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
     fn a_pool_leaves_its_orchestrator_when_it_is_deleted_or_has_moved_and_not_with_a_new_epoch() {
-        for after in [None, Some("p/"), Some("/")] {
-            assert_eq!(left("o/", after), ["o"]);
+        let before = face(&["o"]);
+        for after in [None, Some(face(&["p"])), Some(face(&[]))] {
+            assert_eq!(left(&before, after.as_ref()), ["o"]);
         }
-        assert_eq!(left("o/", Some("o/1")), [""; 0]);
-        assert_eq!(left("/", None), [""; 0]);
+        let mut raised = before.clone();
+        raised.pool.as_mut().unwrap().epoch = "1".into();
+        assert_eq!(left(&before, Some(&raised)), [""; 0]);
+        assert_eq!(left(&face(&[]), None), [""; 0]);
     }
 
     #[test]
     fn a_pool_that_moves_leaves_when_its_pods_have_moved_and_a_deleted_one_leaves_both() {
-        let face = |seen| {
-            let mut pool = pool(json!({"orchestrator": {"ref": {"name": "p"}}}));
-            pool.status = serde_json::from_value(json!({ "orchestrators": seen })).unwrap();
-            pool.face()
-        };
-        let before = pool(json!({"orchestrator": {"ref": {"name": "o"}}})).face();
-        let moving = face(json!(["o"]));
-        assert_eq!(left(&before, Some(&moving)), [""; 0]);
-        assert_eq!(left(&moving, Some(&face(json!(["p"])))), ["o"]);
+        let moving = face(&["p", "o"]);
+        assert_eq!(left(&face(&["o"]), Some(&moving)), [""; 0]);
+        assert_eq!(left(&moving, Some(&face(&["p", "p"]))), ["o"]);
         assert_eq!(left(&moving, None), ["o", "p"]);
+    }
+
+    #[test]
+    fn a_pool_leaves_when_its_deletion_begins_and_not_again_when_it_is_gone() {
+        let mut pool = pool(json!({"orchestrator": {"ref": {"name": "o"}}}));
+        let there = face_after(&DeserializeGuard(Ok(pool.clone())), false, None);
+        assert_eq!(there, Some(face(&["o"])));
+        // in the foreground it stays until its pods have gone
+        let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        pool.metadata.deletion_timestamp = Some(now);
+        let leaving = DeserializeGuard(Ok(pool));
+        for deleted in [false, true] {
+            assert_eq!(face_after(&leaving, deleted, there.as_ref()), None);
+        }
+    }
+
+    #[test]
+    fn a_pool_that_cannot_be_read_any_more_has_left_nobody() {
+        let there = face(&["o"]);
+        let unreadable = || {
+            DeserializeGuard::<TranscoderPool>(Err(InvalidObject {
+                error: "replicas: not a number".into(),
+                metadata: pool(json!({"orchestrator": {"ref": {"name": "o"}}})).metadata,
+            }))
+        };
+        let after = face_after(&unreadable(), false, Some(&there));
+        assert_eq!(after, Some(there.clone()));
+        assert_eq!(face_after(&unreadable(), true, Some(&there)), None);
+        assert_eq!(face_after(&unreadable(), false, None), None);
     }
 
     #[test]
