@@ -9,8 +9,10 @@ mod table;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use livepeer_e2e::cluster::health;
+use livepeer_e2e::install;
 use livepeer_e2e::network::{Network, REACTS, gateway};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -27,16 +29,18 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
         effect,
     } in fields
     {
+        let api = network.child(child_kind, version);
+        let before = api.get(name).await.ok();
         network
             .edit(kind, "a", edit.clone())
             .await
             .with_context(|| format!("{kind}: {edit}"))?;
-        let api = network.child(child_kind, version);
         let what = format!("{kind} {edit} at {at}");
         health::until(Instant::now() + REACTS, &what, || async {
             let child = serde_json::to_value(api.get(name).await?)?;
             let found = child.pointer(at).unwrap_or(&Value::Null);
             match &effect {
+                Effect::Paused => seen_paused(network, kind).await?,
                 Effect::Is(value) => ensure!(found == value, "{found}"),
                 Effect::Holds(texts) => {
                     let found = found.as_str().unwrap_or_default();
@@ -47,7 +51,59 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
             Ok(())
         })
         .await?;
+        if matches!(effect, Effect::Paused) {
+            let before = before.context("no child to leave alone")?;
+            untouched(network, kind, &api, &before, at).await?;
+        }
     }
+    Ok(())
+}
+
+/// The operator has looked at the newest spec, and says that it is paused.
+async fn seen_paused(network: &Network, kind: &str) -> Result<()> {
+    let object = network.api(kind).get("a").await?;
+    let ready = install::condition(&object, "Ready");
+    let newest = ready["observedGeneration"].as_i64() == object.metadata.generation;
+    let paused = ready["status"] == "Unknown" && ready["reason"] == "Paused";
+    ensure!(newest && paused, "{ready}");
+    Ok(())
+}
+
+/// A child of a paused resource is as it was `before` the last edit, and stays what a hand
+/// makes of its text `at`, also when the operator has looked again.
+async fn untouched(
+    network: &Network,
+    kind: &str,
+    children: &Api<DynamicObject>,
+    before: &DynamicObject,
+    at: &str,
+) -> Result<()> {
+    let name = before.name_any();
+    let now = children.get(&name).await?;
+    ensure!(
+        now.resource_version() == before.resource_version(),
+        "{now:?}"
+    );
+    let text = serde_json::to_value(&now)?;
+    let text = text.pointer(at).and_then(Value::as_str);
+    let changed = format!("{}# by hand\n", text.context("no text there")?);
+    let (_, key) = at.rsplit_once('/').context("a place in an object")?;
+    let patch = Patch::Merge(json!({"data": {key: changed}}));
+    let by_hand = children
+        .patch(&name, &PatchParams::default(), &patch)
+        .await?;
+    network
+        .edit(kind, "a", json!({"logLevel": "error"}))
+        .await?;
+    health::until(Instant::now() + REACTS, "a look while paused", || {
+        seen_paused(network, kind)
+    })
+    .await?;
+    let after = children.get(&name).await?;
+    ensure!(
+        after.resource_version() == by_hand.resource_version(),
+        "{after:?}"
+    );
     Ok(())
 }
 

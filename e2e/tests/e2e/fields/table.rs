@@ -17,6 +17,8 @@ pub(super) enum Effect {
     Is(Value),
     /// A text that holds each of these.
     Holds(&'static [&'static str]),
+    /// The operator does not touch the child, whatever the edit says and a hand does.
+    Paused,
 }
 
 /// The workloads.
@@ -127,13 +129,13 @@ fn shared(
             is(json!("system-node-critical")),
         ),
         field(
-            json!({"paused": true, "logLevel": "trace"}),
+            json!({"paused": true, "logLevel": "warn"}),
             file,
             SETTINGS,
-            Effect::Holds(&["log_level = \"debug\""]),
+            Effect::Paused,
         ),
         field(
-            json!({"paused": false}),
+            json!({"paused": false, "logLevel": "trace"}),
             file,
             SETTINGS,
             Effect::Holds(&["log_level = \"trace\""]),
