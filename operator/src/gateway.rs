@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 
 use crate::api::Gateway;
+use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
@@ -28,6 +29,10 @@ impl Kind for Gateway {
 
     fn node(&self) -> &NodeSpec {
         &self.spec.node
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        None
     }
 
     fn stored_status(&self) -> Value {

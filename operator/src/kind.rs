@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
 use crate::api::status::NodeStatusFields;
 use crate::apply::ApplyError;
@@ -37,11 +38,22 @@ pub trait Kind:
     /// The status as it is stored.
     fn stored_status(&self) -> Value;
 
+    /// The device that each of its pods asks for.
+    fn gpu(&self) -> Option<&Gpu>;
+
     /// The conditions as they are stored.
     fn stored_conditions(&self) -> &[Condition];
 
     /// The facts as they are stored: those of the last look.
     fn stored_facts(&self) -> Facts;
+
+    /// The pods of a pool that its orchestrator reports; only a pool has them.
+    fn registered(
+        &self,
+        _context: &Context,
+    ) -> impl Future<Output = Result<u32, kube::Error>> + Send {
+        std::future::ready(Ok(0))
+    }
 
     /// Makes it true and says what is.
     fn reconcile(

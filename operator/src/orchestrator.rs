@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 
 use crate::api::Orchestrator;
+use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
@@ -31,6 +32,10 @@ impl Kind for Orchestrator {
 
     fn node(&self) -> &NodeSpec {
         &self.spec.node
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        self.spec.gpu.as_ref()
     }
 
     fn stored_status(&self) -> Value {

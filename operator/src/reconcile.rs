@@ -22,9 +22,9 @@ use tokio::time::Instant;
 use crate::apply::{self, ApplyError, compare};
 use crate::conditions::{self, READY, Truth, Verdict, Verdicts};
 use crate::context::Context;
-use crate::kind::{Facts, Kind, Outcome, ReconcileError};
+use crate::kind::{Facts, Kind, Outcome, PoolFacts, ReconcileError};
 use crate::names::FIELD_MANAGER;
-use crate::observe::{self, rollout};
+use crate::observe::{self, PodReport, rollout};
 use crate::reason::Reason;
 
 /// Longest reconcile: a handful of requests, and questions of 2 s each.
@@ -177,8 +177,8 @@ fn look_again(wait: Duration) -> Action {
     Action::requeue(wait.mul_f64(1.0 - rand::random::<f64>() / 5.0))
 }
 
-/// The children cannot be made true now: they stay, and their pods may serve on, so the
-/// facts are what the pods say. A refusal is tried again with back-off, since each try
+/// The children cannot be made true now: they stay, and their pods may serve on, so facts and
+/// conditions are what the pods say. A refusal is tried again with back-off, since each try
 /// is a request that changes nothing.
 async fn stay<K: Kind>(
     object: &K,
@@ -188,7 +188,7 @@ async fn stay<K: Kind>(
 ) -> Result<Action, ReconcileError> {
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
-    let pods = observe::pods(
+    let mut pods = observe::pods(
         &context.client,
         &context.http,
         &namespace,
@@ -197,20 +197,37 @@ async fn stay<K: Kind>(
         "",
     )
     .await?;
-    let mut facts = object.stored_facts();
-    let (sessions, capacity) = rollout::load(&pods);
-    facts.sessions = Some(sessions);
-    facts.capacity = Some(capacity);
-    if let Some(pool) = &mut facts.pool {
-        pool.replicas = rollout::running(&pods);
+    // there is no newer template than theirs
+    for pod in &mut pods {
+        pod.current = true;
     }
-    write_status(object, context, kept(ready), facts).await?;
+    let registered = object.registered(context).await?;
+    let facts = seen(object.stored_facts(), &pods, registered);
+    let gpu = object.gpu().map(|_| rollout::gpu(&pods));
+    let verdicts = kept(ready, gpu, rollout::draining(&pods));
+    write_status(object, context, verdicts, facts).await?;
     Ok(if refused {
         Action::requeue(context.backoff.failed(key(object), rand::random::<f64>()))
     } else {
         context.backoff.succeeded(&key(object));
         look_again(LOOK_AGAIN_NOT_READY)
     })
+}
+
+/// The stored facts, with what its pods and its orchestrator say now.
+fn seen(stored: Facts, pods: &[PodReport], registered: u32) -> Facts {
+    let (sessions, capacity) = rollout::load(pods);
+    Facts {
+        sessions: Some(sessions),
+        capacity: Some(capacity),
+        endpoint: stored.endpoint,
+        devices: rollout::devices(pods),
+        pool: stored.pool.map(|pool| PoolFacts {
+            replicas: rollout::running(pods),
+            registered,
+            ..pool
+        }),
+    }
 }
 
 /// What the API server said no to, which costs it a request each time.
@@ -223,8 +240,12 @@ fn is_refused(error: &ReconcileError) -> bool {
 
 /// The verdicts on children that are as they were. What may be taken another time is on its
 /// way for those that wait for it; what is invalid waits for a person.
-fn kept(ready: Verdict) -> Verdicts {
-    let mut verdicts = Verdicts::only(ready);
+fn kept(ready: Verdict, gpu: Option<Verdict>, draining: Option<String>) -> Verdicts {
+    let mut verdicts = Verdicts {
+        gpu,
+        draining,
+        ..Verdicts::only(ready)
+    };
     if verdicts.ready.reason == Reason::ApplyRefused {
         let message = verdicts.ready.message.clone();
         verdicts.reconciling = Some((Reason::ApplyRefused, message));

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::TranscoderPool;
+use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
@@ -25,6 +26,10 @@ impl Kind for TranscoderPool {
 
     fn node(&self) -> &NodeSpec {
         &self.spec.node
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        self.spec.gpu.as_ref()
     }
 
     fn stored_status(&self) -> Value {
@@ -50,6 +55,12 @@ impl Kind for TranscoderPool {
             }),
             ..Facts::stored(&status.node)
         }
+    }
+
+    async fn registered(&self, context: &Context) -> Result<u32, kube::Error> {
+        let namespace = self.namespace().unwrap_or_default();
+        let registered = status::registered(context, &namespace, self).await?;
+        Ok(registered.unwrap_or(0))
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {

@@ -155,11 +155,9 @@ mod tests {
     #[test]
     fn a_pool_has_a_credential_until_its_deletion_begins_and_also_while_it_cannot_be_read() {
         let read = pool(json!({"orchestrator": {"ref": {"name": "o"}}}));
-        let unreadable = || {
-            Err(InvalidObject {
-                error: "replicas: not a number".into(),
-                metadata: read.metadata.clone(),
-            })
+        let unreadable = InvalidObject {
+            error: "replicas: not a number".into(),
+            metadata: read.metadata.clone(),
         };
         let taken = |pool, by| {
             let there = [Arc::new(DeserializeGuard(pool))];
@@ -167,7 +165,7 @@ mod tests {
         };
         assert!(taken(Ok(read.clone()), "o"));
         assert!(!taken(Ok(read.clone()), "p"));
-        assert!(taken(unreadable(), "o"));
+        assert!(taken(Err(unreadable), "o"));
         let mut leaving = read.clone();
         let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         leaving.metadata.deletion_timestamp = Some(now);

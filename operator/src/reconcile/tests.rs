@@ -1,10 +1,12 @@
 //! What a turn makes of errors, and what it tells of them.
 
-use super::{RECONCILE_LIMIT, contained, is_refused, kept, same, told, weight};
+use super::{RECONCILE_LIMIT, contained, is_refused, kept, same, seen, told, weight};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::ApplyError;
 use crate::conditions::{self, RECONCILING, STALLED, Verdict, Verdicts};
-use crate::kind::{Kind, ReconcileError};
+use crate::kind::{Facts, Kind, PoolFacts, ReconcileError};
+use crate::observe::rollout;
+use crate::observe::rollout::tests::pod;
 use crate::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -50,13 +52,56 @@ fn an_invalid_child_waits_for_a_person_and_a_refused_one_is_tried_again() {
     ] {
         let error = ReconcileError::Apply(error);
         assert!(is_refused(&error), "not with every look");
-        let verdicts = kept(told(error).unwrap());
+        let verdicts = kept(told(error).unwrap(), None, None);
         assert_eq!(verdicts.ready.reason, reason);
         let now = Time(Timestamp::UNIX_EPOCH);
         let conditions = conditions::build(&verdicts, 1, &[], &now);
         let types: Vec<_> = conditions.iter().map(|one| one.type_.as_str()).collect();
         assert_eq!(types, [conditions::READY, also]);
     }
+}
+
+#[test]
+fn one_that_is_told_no_says_what_its_pods_say_now() {
+    let mut drains = pod("a", true, true);
+    let node = drains.node.as_mut().unwrap();
+    node.sessions = 1;
+    node.draining = true;
+    let device = json!({"name": "T4", "usable": true, "reason": ""});
+    node.device = Some(serde_json::from_value(device).unwrap());
+    let pods = [drains];
+    let stored = Facts {
+        sessions: Some(7),
+        capacity: Some(8),
+        endpoint: Some("e".into()),
+        devices: vec!["older".into()],
+        pool: Some(PoolFacts {
+            replicas: 3,
+            registered: 3,
+            orchestrators: vec!["o".into()],
+            selector: "s".into(),
+        }),
+    };
+    let facts = seen(stored, &pods, 0);
+    assert_eq!((facts.sessions, facts.capacity), (Some(1), Some(0)));
+    assert_eq!(facts.devices, ["T4"]);
+    assert_eq!(facts.endpoint.as_deref(), Some("e"));
+    let pool = facts.pool.unwrap();
+    assert_eq!((pool.replicas, pool.registered), (1, 0));
+    assert_eq!(pool.orchestrators, ["o"]);
+
+    let ready = Verdict::not_ready(Reason::OrchestratorNotFound, "");
+    let gpu = Some(rollout::gpu(&pods));
+    let verdicts = kept(ready, gpu, rollout::draining(&pods));
+    let now = Time(Timestamp::UNIX_EPOCH);
+    let conditions = conditions::build(&verdicts, 1, &[], &now);
+    let found = |kind: &str| {
+        let found = conditions.iter().find(|one| one.type_ == kind);
+        found.map(|found| (found.status.as_str(), found.reason.as_str()))
+    };
+    assert_eq!(found(conditions::GPU_READY), Some(("True", "DeviceReady")));
+    let draining = Some(("True", "SessionsRunning"));
+    assert_eq!(found(conditions::DRAINING), draining);
 }
 
 fn ready(verdict: Verdict) -> Condition {

@@ -1,7 +1,9 @@
 //! Is a pool doing its job? It is when every wanted replica is registered, as its
 //! orchestrator reports it.
 
-use super::super::api::TranscoderPool;
+use kube::ResourceExt as _;
+
+use crate::api::TranscoderPool;
 use crate::apply::Owner;
 use crate::build::service;
 use crate::conditions::{Truth, Verdict, Verdicts};
@@ -18,8 +20,7 @@ pub struct Observed {
     pub pods: Vec<PodReport>,
     /// What the API server said of a pod that is not there.
     pub refused: Option<String>,
-    /// Transcoders with this pool's credential, as its Orchestrator reports them; `None`
-    /// when that one does not answer, or is not ours to ask.
+    /// See [`registered`].
     pub registered: Option<u32>,
 }
 
@@ -30,10 +31,7 @@ pub async fn observe(
     pods: Vec<PodReport>,
     refused: Option<String>,
 ) -> Result<Observed, ReconcileError> {
-    let registered = match pool.orchestrator_name() {
-        Some(name) => registered(context, owner, name).await?,
-        None => None,
-    };
+    let registered = registered(context, &owner.namespace, pool).await?;
     Ok(Observed {
         pods,
         refused,
@@ -41,25 +39,31 @@ pub async fn observe(
     })
 }
 
-async fn registered(
+/// Transcoders with the pool's credential, as its Orchestrator reports them; `None` when that
+/// one does not answer, or is not ours to ask.
+pub async fn registered(
     context: &Context,
-    owner: &Owner,
-    orchestrator: &str,
+    namespace: &str,
+    pool: &TranscoderPool,
 ) -> Result<Option<u32>, kube::Error> {
+    let Some(orchestrator) = pool.orchestrator_name() else {
+        return Ok(None);
+    };
     let pods = observe::pods(
         &context.client,
         &context.http,
-        &owner.namespace,
+        namespace,
         Component::Orchestrator,
         orchestrator,
         "",
     )
     .await?;
     let nodes: Vec<_> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
+    let name = pool.name_any();
     let ours = nodes
         .iter()
         .flat_map(|node| &node.transcoders)
-        .filter(|transcoder| transcoder.credential == owner.reference.name);
+        .filter(|transcoder| transcoder.credential == name);
     Ok((!nodes.is_empty()).then(|| rollout::count(ours.count())))
 }
 
