@@ -13,11 +13,11 @@ use std::fmt::Debug;
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::names::FIELD_MANAGER;
 use child::{Child, ChildKind};
@@ -225,15 +225,50 @@ async fn write(
             api.patch(&child.name, &merge, &Patch::Merge(&prune))
                 .await
                 .map_err(|error| not_changed(child, live, error))?;
-            api.patch(&child.name, &parameters, &patch)
+            let written = api
+                .patch(&child.name, &parameters, &patch)
                 .await
-                .map_err(|error| not_changed(child, live, error))?
+                .map_err(|error| not_changed(child, live, error))?;
+            give_up_updates(api, written).await?
         }
     };
     if let Some(path) = compare::difference(&child.object, &to_value(&written)) {
         tracing::warn!(kind = ?child.kind, name = child.name, path, "child differs after it was applied");
     }
     Ok(written)
+}
+
+/// A workload's controller writes its status just after a change, which is no reason to leave
+/// an owner too many.
+const GIVE_UP_TRIES: u32 = 5;
+
+/// A field that pruning wrote has two owners, both of our name: the operations apply and update.
+/// The second would keep it when it is no longer wanted, so it is given up.
+async fn give_up_updates(
+    api: &Api<DynamicObject>,
+    mut written: DynamicObject,
+) -> Result<DynamicObject, kube::Error> {
+    for _ in 0..GIVE_UP_TRIES {
+        let managed = written.metadata.managed_fields.clone().unwrap_or_default();
+        let (updates, kept): (Vec<_>, Vec<_>) = managed.into_iter().partition(is_our_update);
+        if updates.is_empty() {
+            break;
+        }
+        let metadata = json!({
+            "resourceVersion": written.metadata.resource_version, "managedFields": kept,
+        });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let (name, parameters) = (written.name_any(), PatchParams::default());
+        written = match api.patch(&name, &parameters, &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => api.get(&name).await?,
+            other => return other,
+        };
+    }
+    Ok(written)
+}
+
+fn is_our_update(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Update")
 }
 
 /// What to do about the one immutable child that is not made again.

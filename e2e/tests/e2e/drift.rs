@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::network::Network;
+use livepeer_operator::names::FIELD_MANAGER;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -30,6 +32,13 @@ async fn what_a_hand_changed_is_put_back() -> Result<()> {
             health::until(Instant::now() + PUT_BACK, &what, || async {
                 let after = child.get(name).await?;
                 ensure!(lasting(&after) == lasting(&before), "{}", lasting(&after));
+                // who updates owns beside who applies, and keeps what is no longer applied
+                let managed = after.metadata.managed_fields.unwrap_or_default();
+                let owns = |entry: &ManagedFieldsEntry| {
+                    entry.manager.as_deref() == Some(FIELD_MANAGER)
+                        && entry.operation.as_deref() == Some("Update")
+                };
+                ensure!(!managed.iter().any(owns), "{managed:#?}");
                 Ok(())
             })
             .await?;
@@ -89,7 +98,9 @@ fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         |value: &str| json!({"metadata": {"labels": {"app.kubernetes.io/instance": value}}});
     let mut unlabelled = label("a");
     unlabelled["metadata"]["labels"] = json!({"app.kubernetes.io/name": null});
-    let port = json!([{"name": "http", "port": 9935, "targetPort": 1}]);
+    let ports = json!([
+        {"name": "http", "port": 9935, "targetPort": 1}, {"name": "spy", "port": 1},
+    ]);
     let other_image = json!([{"name": "node", "image": "livepeer.local/node:other"}]);
     let open = json!([{}]);
     vec![
@@ -97,7 +108,7 @@ fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "Service",
             "v1",
             "a-gateway",
-            json!({"spec": {"ports": port}}),
+            json!({"spec": {"ports": ports}}),
         ),
         ("Service", "v1", "a-gateway", label("b")),
         ("Secret", "v1", "a-pool-credentials", unlabelled),
