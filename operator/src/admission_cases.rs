@@ -206,6 +206,10 @@ fn break_bound(place: &mut Value, test: &Test, last: &str) -> Option<()> {
         Test::MaxLength(bound) => json!("a".repeat(*bound + 1)),
         Test::MinItems(_) => json!([]),
         Test::MaxItems(bound) => copies(place.as_array()?.first()?, *bound + 1),
+        Test::Unique => {
+            let first = place.as_array()?.first()?.clone();
+            json!([first.clone(), first])
+        }
         Test::MaxProperties(bound) => {
             let value = place.as_object()?.values().next()?.clone();
             (0..=*bound)

@@ -34,6 +34,8 @@ pub enum Test {
     MaxItems(usize),
     MaxProperties(usize),
     Required(String),
+    /// No two members of a list are the same, or have the same keys.
+    Unique,
     /// No other fields than the schema's; one that is not known is refused under strict
     /// field validation, which is what kubectl asks for.
     Known,
@@ -108,6 +110,8 @@ fn list_here(kind: &'static str, schema: &Value, path: &[String], found: &mut Ve
         size("maxItems").map(Test::MaxItems),
         size("maxProperties").map(Test::MaxProperties),
         schema.get("properties").map(|_| Test::Known),
+        (schema["x-kubernetes-list-type"] == "map" || schema["x-kubernetes-list-type"] == "set")
+            .then_some(Test::Unique),
     ];
     tests.into_iter().flatten().for_each(&mut add);
     for field in schema["required"].as_array().into_iter().flatten() {

@@ -28,6 +28,10 @@ pub(super) fn of(rule: &Rule, accepted: &Value) -> Vec<String> {
             let object = written(accepted, &rule.path, |key| format!(".{key}"));
             vec![format!("{}: Required value", below(&object, field))]
         }
+        Test::Unique => {
+            let list = written(accepted, &rule.path, |key| format!(".{key}"));
+            vec![format!("{list}[1]: Duplicate value")]
+        }
         Test::Pattern
         | Test::Enum
         | Test::Minimum(_)
@@ -101,6 +105,7 @@ mod tests {
         let quantity = "must be a quantity above 0, such as 500m or 2Gi";
         let cpu = "spec.podTemplate.resources.requests[cpu]: ";
         said(&cases, "Orchestrator", &[cpu, quantity]);
+        said(&cases, "Gateway", &["spec.profiles[1]: Duplicate value"]);
         let too_fast = "fps divided by fpsDen must be at most 240 frames a second";
         said(&cases, "Gateway", &["spec.profiles[0].fps: ", too_fast]);
     }
