@@ -60,6 +60,7 @@ use crate::process::Process;
 use livepeer_media::budget::Budget;
 use metrics::Metrics;
 use orchestrators::{Orchestrator, Orchestrators};
+use refusal::Refused;
 use stream::Stream;
 use streams::Streams;
 use token::IngestToken;
@@ -89,6 +90,7 @@ pub(crate) struct App {
     budget: Budget,
     metrics: Metrics,
     token: IngestToken,
+    refused: Refused,
     tasks: TaskTracker,
     /// Cancelled when streams are to go elsewhere.
     draining: CancellationToken,
@@ -135,6 +137,7 @@ async fn serve(process: Process, listener: TcpListener, engine: Engine) -> Resul
         budget,
         metrics: process.health.metrics(Metrics::register),
         token: IngestToken::new(settings.gateway.ingest_token_file.clone()),
+        refused: Refused::default(),
         tasks: TaskTracker::new(),
         draining: process.lifecycle.draining(),
     });

@@ -55,20 +55,22 @@ pub(super) async fn push(
     let client_ip = client_ip::of(&parts.headers, peer);
     let admitted = admit(&app, &parts.method, &path, &parts.headers).await;
     let untouched = admitted.is_err();
-    let result = match admitted {
-        Ok(admitted) => serve(&app, admitted, client_ip, &mut body).await,
+    let whole = match admitted {
+        Ok(admitted) => receive(&app, admitted, &mut body).await,
         Err(refusal) => Err(refusal),
     };
-    match result {
-        Ok(response) => response,
+    match whole {
+        Ok(whole) => {
+            // a task of its own: the segment is wanted by viewers, whether its client waits
+            // for the reply or not
+            let work = answer(Arc::clone(&app), path, whole, client_ip);
+            app.tasks.spawn(work).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a segment's task failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_response()
+            })
+        }
         Err(refusal) => {
-            tracing::debug!(
-                path,
-                %client_ip,
-                status = refusal.status.as_u16(),
-                reason = refusal.text,
-                "push refused"
-            );
+            app.refused.log(&path, client_ip, &refusal);
             // who waits to be asked for the body has not sent it, and need not
             if !(untouched && parts.headers.contains_key(header::EXPECT)) {
                 body::discard(body).await;
@@ -78,11 +80,29 @@ pub(super) async fn push(
     }
 }
 
+/// The reply to a push whose body is here.
+async fn answer(app: Arc<App>, path: String, whole: Whole, client_ip: IpAddr) -> Response {
+    serve(&app, whole, client_ip)
+        .await
+        .unwrap_or_else(|refusal| {
+            app.refused.log(&path, client_ip, &refusal);
+            refusal.into_response()
+        })
+}
+
 /// A push whose body may come.
 struct Admitted {
     head: Head,
     entrance: Entrance,
     room: Buffer,
+}
+
+/// A push whose body has come.
+struct Whole {
+    head: Head,
+    entrance: Entrance,
+    data: Bytes,
+    hash: [u8; 32],
 }
 
 /// All checks that need no body, in go-livepeer's order.
@@ -167,13 +187,8 @@ fn parse_resolution(text: &str) -> Option<(u32, u32)> {
     (size.0 > 0 && size.1 > 0).then_some(size)
 }
 
-/// Reads the body, checks it, has it transcoded, answers.
-async fn serve(
-    app: &Arc<App>,
-    admitted: Admitted,
-    client_ip: IpAddr,
-    body: &mut Body,
-) -> Result<Response, Refusal> {
+/// Reads the body.
+async fn receive(app: &App, admitted: Admitted, body: &mut Body) -> Result<Whole, Refusal> {
     let Admitted {
         head,
         entrance,
@@ -184,10 +199,26 @@ async fn serve(
         .inspect_err(|error| count(app, error))?;
     app.metrics.received.inc();
     app.metrics.received_bytes.inc_by(read.data.len() as u64);
+    Ok(Whole {
+        head,
+        entrance,
+        data: read.data,
+        hash: read.hash,
+    })
+}
+
+/// Checks the segment, has it transcoded, answers.
+async fn serve(app: &Arc<App>, whole: Whole, client_ip: IpAddr) -> Result<Response, Refusal> {
+    let Whole {
+        head,
+        entrance,
+        data,
+        hash,
+    } = whole;
     let profiles = wanted_profiles(app, &head)?;
 
     let probing = tokio::time::Instant::now();
-    let probe = check::check(&app.engine, &head.path.manifest_id, read.data.clone())
+    let probe = check::check(&app.engine, &head.path.manifest_id, data.clone())
         .await
         .map_err(|error| {
             app.metrics.ended(Outcome::Refused);
@@ -208,29 +239,18 @@ async fn serve(
             resolution: head.resolution,
         },
     );
-    let gone = CancellationToken::new();
     let pushed = Pushed {
         seq: head.path.seq,
         client_ip,
-        data: read.data,
-        hash: read.hash,
+        data,
+        hash,
         duration_ms: duration::told_ms(head.duration_ms, probe.as_ref()),
         probe,
         slice: head.slice,
         reinit: head.config.force_session_reinit,
-        gone: gone.clone(),
+        gone: CancellationToken::new(),
     };
-    // a task of its own: a client that leaves early, as recorders do, still gets its
-    // segment into the playlists; only retries stop with it
-    let work = segment::process(Arc::clone(app), Arc::clone(&stream), pushed, entrance);
-    let task = app.tasks.spawn(work);
-    let leaving = gone.drop_guard();
-    let result = task.await.map_err(|error| {
-        tracing::error!(%error, "a segment's task failed");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-    })?;
-    drop(leaving.disarm());
-    let renditions = result?;
+    let renditions = segment::process(app, &stream, pushed, entrance).await?;
     Ok(reply(&stream, head.path.seq, renditions, head.multipart))
 }
 

@@ -1,8 +1,14 @@
 //! A push that is not served: status and text, as go-livepeer's
 //! `server/mediaserver.go` has them.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+use tokio::time::Instant;
 
 use super::attempts::TranscodeError;
 use super::body::BodyError;
@@ -10,6 +16,7 @@ use super::config_header::ConfigError;
 use super::hls::playlist;
 use super::path::{self, PathError};
 use super::streams::Full;
+use super::tally::Tally;
 use super::token::Denied;
 
 /// Status and text of a refusal.
@@ -57,6 +64,28 @@ impl Refusal {
             StatusCode::UNPROCESSABLE_ENTITY,
             format!("{words}{meaning}"),
         )
+    }
+}
+
+/// Tells of refused pushes. A client that was set up wrongly pushes on every few seconds, and
+/// ffmpeg reads no reply: the first one of each status is told, and now and then how many there
+/// were since.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Mutex<BTreeMap<StatusCode, Tally>>);
+
+impl Refused {
+    pub(super) fn log(&self, path: &str, client_ip: IpAddr, refusal: &Refusal) {
+        let Refusal { status, text } = refusal;
+        let pushes = {
+            let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            tallies.entry(*status).or_default().add(Instant::now())
+        };
+        let status = status.as_u16();
+        if let Some(pushes) = pushes {
+            tracing::info!(path, %client_ip, status, reason = text, pushes, "push refused");
+        } else {
+            tracing::debug!(path, %client_ip, status, reason = text, "push refused");
+        }
     }
 }
 

@@ -46,14 +46,14 @@ pub(super) struct Pushed {
 
 /// Brings the renditions and publishes the segment, whole or not at all.
 pub(super) async fn process(
-    app: Arc<App>,
-    stream: Arc<Stream>,
+    app: &App,
+    stream: &Stream,
     pushed: Pushed,
     entrance: Entrance,
 ) -> Result<Vec<Bytes>, TranscodeError> {
     let begun = Instant::now();
     let (key, changed) = stream.begin(pushed.seq, &pushed.hash, pushed.probe.as_ref(), begun);
-    let result = transcode(&app, &stream, &pushed, changed, entrance.budget()).await;
+    let result = transcode(app, stream, &pushed, changed, entrance.budget()).await;
     let segment = result.as_ref().ok().map(|renditions| Segment {
         hash: pushed.hash,
         changed,
@@ -69,7 +69,7 @@ pub(super) async fn process(
     let share = share.min(entrance.budget().limit() / KEPT_SHARE);
     stream.finish(key, segment, share, Instant::now());
     app.streams.make_room(kept);
-    account(&app, &stream, &pushed, &result, begun.elapsed());
+    account(app, stream, &pushed, &result, begun.elapsed());
     drop(entrance);
     result
 }
@@ -86,6 +86,15 @@ async fn transcode(
     }
     // a video stream without a frame: go-livepeer hands the source back as it is
     if pushed.probe.as_ref().is_some_and(Probe::needs_bypass) {
+        if let Some(segments) = stream.passed_by(Instant::now()) {
+            let (manifest_id, seq) = (stream.manifest_id.as_str(), pushed.seq);
+            tracing::warn!(
+                manifest_id,
+                seq,
+                segments,
+                "no picture of the segment can be decoded, its source stands for the renditions"
+            );
+        }
         return Ok(vec![pushed.data.clone(); stream.profiles.len()]);
     }
     let source = pushed.probe.as_ref().and_then(|probe| probe.video.as_ref());

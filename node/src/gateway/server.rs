@@ -143,6 +143,9 @@ fn builder() -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
+        // ffmpeg closes its connection behind the last byte of a segment and reads no reply:
+        // that must not take the segment away
+        .half_close(true)
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(MAX_HEAD_BYTES);
     http.http2()

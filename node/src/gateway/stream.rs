@@ -57,6 +57,8 @@ struct State {
     last_duration: Duration,
     /// Segments that nobody took since the last one that somebody did.
     lost: Tally,
+    /// Segments without a picture.
+    passed_by: Tally,
     ended: Option<Instant>,
 }
 
@@ -111,6 +113,7 @@ impl Stream {
                 last_heard: now,
                 last_duration: Duration::ZERO,
                 lost: Tally::default(),
+                passed_by: Tally::default(),
                 ended: None,
             }),
         }
@@ -165,6 +168,11 @@ impl Stream {
     /// Somebody took one. How many were lost before it, if any.
     pub(super) fn segment_taken(&self) -> Option<u32> {
         self.state().lost.end()
+    }
+
+    /// A segment has no picture, and goes on as it is. When it is time to say so: how many did.
+    pub(super) fn passed_by(&self, now: Instant) -> Option<u32> {
+        self.state().passed_by.add(now)
     }
 
     /// Somebody transcodes it, or has: one of which every push failed is no stream to who

@@ -1,6 +1,7 @@
 //! Pushes that are none: each gets the status of the wire, and the stream goes on.
 
 use std::fs::File;
+use std::process::Command;
 
 use crate::client::{answer, assert_complete, curl};
 use crate::clips;
@@ -93,6 +94,44 @@ fn the_log_names_who_pushes_and_behind_a_proxy_whom_that_names() {
             assert!(line.is_some_and(|line| line.contains(&named)), "{log}");
         }
     }
+}
+
+/// ffmpeg closes the connection of each segment behind its last byte, and reads no reply.
+#[test]
+fn what_ffmpeg_pushes_is_published_though_it_waits_for_nothing() {
+    let node = Node::all();
+    let source = "-v error -nostdin -f lavfi -i testsrc2=size=320x180:rate=25:duration=8 \
+        -c:v libx264 -preset veryfast -g 50 -pix_fmt yuv420p -method PUT";
+    for (stream, how) in [
+        (
+            "segment",
+            "-f segment -segment_format mpegts -segment_time 2",
+        ),
+        ("hls", "-f hls -hls_time 2 -hls_segment_filename"),
+    ] {
+        let folder = format!("http://{}/live/{stream}", node.addr);
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(source.split_whitespace());
+        ffmpeg.args(how.split_whitespace());
+        ffmpeg.arg(format!("{folder}/%d.ts"));
+        if stream == "hls" {
+            // refused, which it does not hear either
+            ffmpeg.arg(format!("{folder}/index.m3u8"));
+        }
+        assert!(ffmpeg.status().unwrap().success());
+        let playlist = format!("http://{}/stream/{stream}/P240p30fps16x9.m3u8", node.addr);
+        node.wait_for("all four segments are listed", || {
+            let text = curl(&[&playlist]);
+            (0..4).all(|seq| text.contains(&format!("/{seq}.ts")))
+        });
+    }
+    let told = node.log();
+    let told = told.lines().filter(|line| line.contains("push refused"));
+    let first: Vec<_> = told.filter(|line| line.contains(" INFO ")).collect();
+    assert!(
+        first.len() == 1 && first[0].contains("index.m3u8"),
+        "{first:?}"
+    );
 }
 
 #[test]
