@@ -2,8 +2,8 @@
 //! leave nobody is found out before, and what is good rolls.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::install;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::problems::{Bad, fits_nowhere, other_program, serves};
-use crate::support::network;
+use crate::support::{network, network_with_outage};
 
 /// Nobody listens there.
 const NO_IMAGE: &str = "127.0.0.1:9/nope:1";
@@ -111,6 +111,35 @@ async fn a_good_edit_of_an_orchestrator_replaces_its_pod_and_leaves_no_rehearsal
             Ok(())
         })
         .await
+    })
+    .await
+}
+
+/// Alone: what the operator is refused here, other tests would take for a right that it lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_quota_has_no_room_for_a_rehearsal_an_orchestrator_rolls_without() -> Result<()> {
+    network_with_outage("quota", |network| async move {
+        network.smallest("a", 1).await?;
+        let quotas: Api<ResourceQuota> =
+            Api::namespaced(network.cluster.client(), &network.namespace);
+        let all = json!({"metadata": {"name": "all"}, "spec": {"hard": {"pods": "3"}}});
+        quotas
+            .create(&PostParams::default(), &serde_json::from_value(all)?)
+            .await?;
+        // until it has counted it refuses nothing
+        health::until(Instant::now() + STARTS, "a full quota", || async {
+            let status = serde_json::to_value(quotas.get("all").await?.status)?;
+            ensure!(status["used"]["pods"] == "3", "{status}");
+            Ok(())
+        })
+        .await?;
+        let old = orchestrator(&network).await?;
+        let label = json!({"metadata": {"labels": {"team": "video"}}});
+        let edit = json!({ "podTemplate": label });
+        network.edit("Orchestrator", "a", edit).await?;
+        let new = replaced(&network, &old).await?;
+        ensure!(new.labels()["team"] == "video", "{:?}", new.labels());
+        serving(&network).await
     })
     .await
 }

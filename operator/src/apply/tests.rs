@@ -24,6 +24,8 @@ pub(crate) struct Table {
     asked: Arc<Mutex<Vec<String>>>,
     /// Status with which every write is refused.
     refuses: Option<StatusCode>,
+    /// What is said then, if not `said so`.
+    pub(crate) says: String,
 }
 
 impl Table {
@@ -66,7 +68,8 @@ impl Table {
                     let metadata = json!({"name": last, "resourceVersion": "2"});
                     (StatusCode::OK, json!({"metadata": metadata}))
                 }
-                Some(code) => (code, failure(code, "said so")),
+                Some(code) if self.says.is_empty() => (code, failure(code, "said so")),
+                Some(code) => (code, failure(code, &self.says)),
             },
         }
     }

@@ -94,7 +94,18 @@ pub async fn fetch(
             .await?
             .items;
         step = decide(&there, pod.as_ref(), template, Timestamp::now());
-        wanted = pod::build(owner, &child.object, there.iter().find(|pod| runs(pod)));
+        let running = there.iter().find(|pod| runs(pod));
+        wanted = pod::build(owner, &child.object, running);
+        let fits = pod::wants_no_more(&child.object, running);
+        if step == Step::Make && fits && is_over_quota(&api, &wanted).await? {
+            let (namespace, name) = (&owner.namespace, pod::name(owner));
+            tracing::warn!(
+                namespace,
+                name,
+                "no room in a quota: rolls without rehearsal"
+            );
+            step = Step::Roll;
+        }
     }
     child.held = step != Step::Roll;
     Ok(Some(Rehearsal {
@@ -219,6 +230,26 @@ pub(crate) fn report(pod: Pod) -> PodReport {
     }
 }
 
+/// Whether a quota has no room for the rehearsal beside what runs, for which it has: then one
+/// would be refused for ever. Makes nothing.
+async fn is_over_quota(api: &Api<Pod>, wanted: &Value) -> Result<bool, kube::Error> {
+    let dry = PostParams {
+        dry_run: true,
+        field_manager: None,
+    };
+    match api.create(&dry, &typed(wanted)).await {
+        // the words of the admission plugin (apiserver, resourcequota/controller.go)
+        Err(kube::Error::Api(status)) => {
+            Ok(status.code == 403 && status.message.contains("exceeded quota"))
+        }
+        answer => answer.map(|_| false),
+    }
+}
+
+fn typed(wanted: &Value) -> Pod {
+    serde_json::from_value(wanted.clone()).expect("made as a pod in `pod::build`")
+}
+
 async fn make(
     context: &Context,
     owner: &Owner,
@@ -229,12 +260,11 @@ async fn make(
         return Err(ApplyError::NamespaceTerminating.into());
     }
     let name = pod::name(owner);
-    let wanted = serde_json::from_value(wanted.clone()).expect("made as a pod in `pod::build`");
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    match api.create(&parameters, &wanted).await {
+    match api.create(&parameters, &typed(wanted)).await {
         Ok(_) => {
             tracing::info!(
                 namespace = owner.namespace,

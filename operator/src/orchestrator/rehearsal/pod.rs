@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
 
 use crate::api::quantity::beyond;
@@ -39,7 +40,8 @@ pub fn build(owner: &Owner, set: &Value, running: Option<&Pod>) -> Value {
     }
     apart(&mut spec);
     let container = &mut spec["containers"][0];
-    container["resources"] = resources(&container["resources"], &held(running));
+    let held = held(running, |resources| resources.requests.as_ref());
+    container["resources"] = resources(&container["resources"], &held);
     // reads and checks all that the role would, and ends
     push(&mut container["args"], "--print-settings".into());
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
@@ -70,8 +72,30 @@ fn apart(spec: &mut Value) {
     }
 }
 
-/// What the running pod requests.
-fn held(running: Option<&Pod>) -> BTreeMap<String, String> {
+/// Whether the pod that comes in place of `running` wants nothing that this one has not got:
+/// what has room for the one has room for the other.
+#[must_use]
+pub fn wants_no_more(set: &Value, running: Option<&Pod>) -> bool {
+    let wanted = &set["spec"]["template"]["spec"]["containers"][0]["resources"];
+    let more = |wanted: &Value, held: &BTreeMap<String, String>| {
+        let mut wanted = wanted.as_object().into_iter().flatten();
+        wanted.any(|(name, amount)| {
+            let held = held.get(name).map_or("0", String::as_str);
+            amount
+                .as_str()
+                .is_some_and(|amount| beyond(amount, held).is_some())
+        })
+    };
+    let requests = held(running, |resources| resources.requests.as_ref());
+    let limits = held(running, |resources| resources.limits.as_ref());
+    running.is_some() && !more(&wanted["requests"], &requests) && !more(&wanted["limits"], &limits)
+}
+
+/// The requests, or the limits, of the running pod.
+fn held(
+    running: Option<&Pod>,
+    of: impl Fn(&ResourceRequirements) -> Option<&BTreeMap<String, Quantity>>,
+) -> BTreeMap<String, String> {
     let containers = running
         .and_then(|pod| pod.spec.as_ref())
         .map(|spec| &spec.containers);
@@ -79,7 +103,7 @@ fn held(running: Option<&Pod>) -> BTreeMap<String, String> {
         .into_iter()
         .flatten()
         .filter(|container| container.name == CONTAINER)
-        .filter_map(|container| container.resources.as_ref()?.requests.as_ref())
+        .filter_map(|container| of(container.resources.as_ref()?))
         .flatten()
         .map(|(name, amount)| (name.clone(), amount.0.clone()))
         .collect()

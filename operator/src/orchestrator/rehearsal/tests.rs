@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::{AGAIN_AFTER, Step, decide};
+use super::{AGAIN_AFTER, Step, decide, is_over_quota};
+use crate::apply::tests::Table;
 
 const MADE: &str = "2026-01-01T00:00:00Z";
 
@@ -96,4 +98,20 @@ fn one_that_drains_is_followed_by_what_was_tried() {
     drains.metadata.deletion_timestamp = rehearsal("", "").metadata.creation_timestamp;
     let step = decide(&[drains], None, "new", now(AGAIN_AFTER));
     assert_eq!(step, Step::Make);
+}
+
+#[tokio::test]
+async fn a_quota_without_room_is_told_from_every_other_refusal() {
+    let pod = json!({"metadata": {"name": "r"}, "spec": {"containers": []}});
+    for (code, says, over) in [
+        (403, "pods \"r\" is forbidden: exceeded quota: q", true),
+        (403, "pods \"r\" is forbidden: no PriorityClass", false),
+        (422, "exceeded quota", false),
+    ] {
+        let code = http::StatusCode::from_u16(code).unwrap();
+        let mut table = Table::refusing(code, []);
+        table.says = says.to_owned();
+        let pods: Api<Pod> = Api::namespaced(Client::new(table, "ns"), "ns");
+        assert_eq!(is_over_quota(&pods, &pod).await.unwrap(), over, "{says}");
+    }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::build;
+use super::{build, wants_no_more};
 use crate::apply::child::ChildKind;
 use crate::apply::compare;
 use crate::build::tests::{child, owner, pod_spec};
@@ -93,6 +93,28 @@ fn it_asks_for_what_the_running_pod_has_not_got() {
     let resources = resources(&bounded, Some(&usual));
     assert_eq!(resources["requests"]["cpu"], "1900m");
     assert_eq!(resources["limits"]["cpu"], "2");
+}
+
+#[test]
+fn what_has_room_for_the_running_pod_has_room_for_one_that_wants_no_more() {
+    let beside = |requests: Value, limits: Value| {
+        let resources = json!({"requests": requests, "limits": limits});
+        let container = json!({"name": "node", "resources": resources});
+        let pod = json!({"spec": {"containers": [container]}});
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let fits = |spec: Value, running: Option<&Pod>| {
+        let (set, _) = rehearsal(spec, running);
+        wants_no_more(&set, running)
+    };
+    let requests = json!({"cpu": "100m", "memory": "128Mi"});
+    let usual = beside(requests.clone(), json!({"memory": "2Gi"}));
+    assert!(fits(json!({"image": "x"}), Some(&usual)));
+    assert!(!fits(json!({}), None), "nobody's room becomes free");
+    let smaller = beside(requests, json!({"memory": "1Gi"}));
+    assert!(!fits(json!({}), Some(&smaller)));
+    let more = json!({"podTemplate": {"resources": {"requests": {"cpu": "1"}}}});
+    assert!(!fits(more, Some(&usual)));
 }
 
 #[test]
