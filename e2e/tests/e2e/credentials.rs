@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use livepeer_e2e::cluster::health;
+use livepeer_e2e::install;
 use livepeer_e2e::network::{Network, STARTS};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -58,6 +59,32 @@ async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Resu
         network.delete("TranscoderPool", "a").await?;
         orchestrator.registered("a", 0, AT_ONCE).await?;
         println!("deleted pool: refused after {:.1} s", deleted.elapsed().as_secs_f32());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_deleted_is_drawn_again_and_replaces_credentials_and_no_pod() -> Result<()> {
+    network("key", |network| async move {
+        network.smallest("a", 1).await?;
+        let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
+        let before = credentials(&secrets).await?;
+        let pods = network.pod_identities().await?;
+        let key = "a-orchestrator-key";
+        secrets.delete(key, &DeleteParams::default()).await?;
+        health::until(Instant::now() + AT_ONCE, "another credential", || async {
+            ensure!(credentials(&secrets).await? != before, "the same");
+            Ok(())
+        })
+        .await?;
+        let orchestrator = Orchestrator::of(&network, "a").await?;
+        orchestrator.registered("a", 1, AT_ONCE).await?;
+        install::ready(&network.cluster, &network.namespace, STARTS).await?;
+        ensure!(
+            network.pod_identities().await? == pods,
+            "a pod was replaced"
+        );
         Ok(())
     })
     .await
