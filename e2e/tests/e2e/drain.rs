@@ -20,6 +20,9 @@ use crate::support::{clip as the_clip, network, network_alone};
 /// Longer than it takes three failed readiness probes, two seconds apart, to be noticed.
 const PROBED: Duration = Duration::from_secs(10);
 
+/// Less than 5 s of lame duck and a drain of 20 s, by what a segment takes on a busy machine.
+const DRAINS: Duration = Duration::from_secs(15);
+
 /// What is left of an orchestrator `a` that is deleted.
 const CLAIM: &str = "persistentvolumeclaim/data-a-orchestrator-0";
 
@@ -197,15 +200,64 @@ async fn left(network: &Network, component: &str, stays: &[&str]) -> Result<()> 
     .await
 }
 
+/// The smallest network, whose orchestrator has so long to drain.
+async fn with_deadline(network: &Network, deadline: &str) -> Result<()> {
+    let patient = json!({"drain": {"deadline": deadline}});
+    network.apply("Orchestrator", "a", patient).await?;
+    let pool = json!({"orchestrator": {"ref": {"name": "a"}}});
+    network.apply("TranscoderPool", "a", pool).await?;
+    network.apply("Gateway", "a", gateway(&["a"])).await?;
+    install::ready(&network.cluster, &network.namespace, STARTS).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_outlives_a_mistyped_reference_and_its_orchestrator_until_that_has_drained()
+-> Result<()> {
+    network("refs", |network| async move {
+        with_deadline(&network, "20s").await?;
+        let pods = network.pod_identities().await?;
+        let (pusher, _forward) = network.pusher("a").await?;
+        let (resource, missing) = (("Gateway", "a"), ("Ready", "False", "OrchestratorNotFound"));
+        let mut seq = 0;
+        let mut goes_on = async |time| {
+            let began = Instant::now();
+            while seq == 0 || began.elapsed() < time {
+                let reply = push(&pusher, "refs", seq).await?;
+                complete(&reply).with_context(|| format!("segment {seq}"))?;
+                seq += 1;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        goes_on(Duration::ZERO).await?;
+
+        let refs = |name| json!({"orchestrators": {"refs": [{ "name": name }]}});
+        network.edit("Gateway", "a", refs("typo")).await?;
+        goes_on(PROBED).await?;
+        let message = network.condition(resource, missing, REACTS).await?;
+        let names = ["typo", "keeps https://a-orchestrator."];
+        let named = names.iter().all(|name| message.contains(name));
+        ensure!(named, "{message}");
+        network.edit("Gateway", "a", refs("a")).await?;
+        install::ready(&network.cluster, &network.namespace, REACTS).await?;
+        let now = network.pod_identities().await?;
+        ensure!(now == pods, "a pod was replaced");
+
+        network.delete("Orchestrator", "a").await?;
+        goes_on(DRAINS).await?;
+        let message = network.condition(resource, missing, REACTS).await?;
+        ensure!(message.contains("Orchestrator a "), "{message}");
+        let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
+        let pod = pods.get("a-orchestrator-0").await?;
+        ensure!(pod.metadata.deletion_timestamp.is_some(), "does not drain");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_that_drains_is_reached_through_its_service() -> Result<()> {
     network("reached", |network| async move {
-        let patient = json!({"drain": {"deadline": "60s"}});
-        network.apply("Orchestrator", "a", patient).await?;
-        let pool = json!({"orchestrator": {"ref": {"name": "a"}}});
-        network.apply("TranscoderPool", "a", pool).await?;
-        network.apply("Gateway", "a", gateway(&["a"])).await?;
-        install::ready(&network.cluster, &network.namespace, STARTS).await?;
+        with_deadline(&network, "60s").await?;
         let (pusher, _forward) = network.pusher("a").await?;
         complete(&push(&pusher, "reached", 0).await?)?;
 

@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams};
 use livepeer_e2e::cluster::audit::{AuditEvent, AuditMark};
 use livepeer_e2e::cluster::{Cluster, health};
 use livepeer_e2e::install;
-use livepeer_e2e::network::{Network, REACTS, gateway};
+use livepeer_e2e::network::{Network, REACTS, STARTS, gateway};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -45,7 +45,8 @@ async fn what_does_not_change_is_not_written() -> Result<()> {
     .await
 }
 
-/// Resources that stay as they are: paused, without an orchestrator, in conflict.
+/// Resources that stay as they are: paused, without an orchestrator, in conflict. The gateway
+/// keeps the orchestrator that it had.
 async fn cannot_be_made_true(network: &Network) -> Result<()> {
     let late = json!({"orchestrator": {"ref": {"name": "late"}}});
     network
@@ -60,12 +61,18 @@ async fn cannot_be_made_true(network: &Network) -> Result<()> {
         .await?;
     let pool = json!({"orchestrator": {"ref": {"name": "a"}}});
     network.apply("TranscoderPool", "theirs", pool).await?;
-    for (name, status, reason) in [
-        ("late", "False", "OrchestratorNotFound"),
-        ("paused", "Unknown", "Paused"),
-        ("theirs", "False", "NameConflict"),
+    let keeps = ("Gateway", "keeps");
+    network.apply(keeps.0, keeps.1, gateway(&["a"])).await?;
+    network
+        .condition(keeps, ("Ready", "True", "Serving"), STARTS)
+        .await?;
+    network.apply(keeps.0, keeps.1, gateway(&["late"])).await?;
+    for (resource, status, reason) in [
+        (("TranscoderPool", "late"), "False", "OrchestratorNotFound"),
+        (("TranscoderPool", "paused"), "Unknown", "Paused"),
+        (("TranscoderPool", "theirs"), "False", "NameConflict"),
+        (keeps, "False", "OrchestratorNotFound"),
     ] {
-        let resource = ("TranscoderPool", name);
         network
             .condition(resource, ("Ready", status, reason), REACTS)
             .await?;

@@ -1,15 +1,22 @@
-//! What a gateway depends on: the Orchestrators that it names, and its ingest token.
+//! What a gateway depends on: the Orchestrators that it names, and its ingest token. While
+//! none of those is there, also the ones that it has.
 
-use kube::Resource;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource};
+use livepeer_settings::Settings;
+use url::Url;
 
 use crate::api::Gateway;
 use crate::apply::Owner;
 use crate::apply::child::hash;
+use crate::build::settings;
 use crate::context::Context;
 use crate::kind::ReconcileError;
+use crate::names::{Component, Part};
 use crate::reason::Reason;
 use crate::transcoder_pool::fetch::secret_value;
+use crate::validate::check;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -18,6 +25,9 @@ pub struct Fetched {
     pub present: Vec<String>,
     /// Names in `orchestrators.refs` that do not.
     pub missing: Vec<String>,
+    /// Those that its settings have, while none that it names exists: its streams are there,
+    /// and one that was deleted drains.
+    pub kept: Vec<Url>,
     /// Hash of the ingest token, so that a new one reaches the pod at once.
     pub token_hash: Option<String>,
     /// Why there is no ingest token although the spec names one.
@@ -43,6 +53,9 @@ pub async fn fetch(
         };
         names.push(reference.name.clone());
     }
+    if fetched.present.is_empty() && !fetched.missing.is_empty() {
+        fetched.kept = kept(context, owner).await?;
+    }
     if let Some(reference) = &gateway.spec.ingest.http.token_secret_ref {
         match secret_value(context, &owner.namespace, reference).await {
             Ok(value) => fetched.token_hash = Some(hash(&hex::encode(value).into())),
@@ -54,4 +67,72 @@ pub async fn fetch(
         }
     }
     Ok(fetched)
+}
+
+/// The orchestrators that the gateway's settings have now.
+async fn kept(context: &Context, owner: &Owner) -> Result<Vec<Url>, kube::Error> {
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &owner.namespace);
+    let name = Component::Gateway.child(&owner.reference.name, Part::Settings);
+    let map = maps.get_opt(&name).await?;
+    let file = map.and_then(|map| map.data?.remove(settings::FILE));
+    Ok(file.as_deref().map(orchestrators).unwrap_or_default())
+}
+
+/// The orchestrators in a settings file, which another version of the operator may have
+/// written, or a hand: what no node would take is left out.
+fn orchestrators(file: &str) -> Vec<Url> {
+    let Ok(file) = file.parse::<toml::Table>() else {
+        return Vec::new();
+    };
+    let listed = file
+        .get("gateway")
+        .and_then(|gateway| gateway.get("orchestrators")?.as_array());
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|uri| uri.as_str()?.parse().ok())
+        .filter(is_taken)
+        .collect()
+}
+
+/// Whether a node takes the orchestrator in its settings.
+fn is_taken(uri: &Url) -> bool {
+    let mut settings = Settings::default();
+    settings.gateway.orchestrators = vec![uri.clone()];
+    check(&settings).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::orchestrators;
+    use crate::build::settings::{common, render};
+    use livepeer_settings::{LogLevel, Role};
+    use std::time::Duration;
+    use url::Url;
+
+    #[test]
+    fn what_a_gateway_has_is_read_from_the_settings_of_any_version() {
+        let mut settings = common(Role::Gateway, LogLevel::Info, Duration::ZERO, false);
+        settings.gateway.orchestrators = Vec::new();
+        assert_eq!(orchestrators(&render(&settings)), []);
+        let uris = [
+            "https://video-orchestrator.ns.svc:8935",
+            "https://192.0.2.1:1",
+        ];
+        let uris = uris.map(|uri| uri.parse::<Url>().unwrap());
+        settings.gateway.orchestrators = uris.to_vec();
+        let file = render(&settings);
+        assert_eq!(orchestrators(&file), uris);
+        assert_eq!(orchestrators(&format!("older = 1\n{file}")), uris);
+    }
+
+    #[test]
+    fn what_a_hand_made_of_the_settings_is_no_orchestrator() {
+        let listed = r#"["http://a:1", "https://b:1/path", "c", 4, "https://d:1"]"#;
+        let file = format!("[gateway]\norchestrators = {listed}");
+        assert_eq!(orchestrators(&file), ["https://d:1".parse().unwrap()]);
+        for file in ["", "no", "gateway = 1", "[gateway]\norchestrators = 1"] {
+            assert_eq!(orchestrators(file), [], "{file}");
+        }
+    }
 }

@@ -113,10 +113,20 @@ fn dependencies(fetched: &Fetched) -> Option<Verdict> {
             several.join(", ")
         )),
     };
+    let missing = missing.map(|problem| format!("{problem}{}", kept(fetched)));
     let orchestrators = missing.map(|problem| (Reason::OrchestratorNotFound, problem));
     let (reasons, problems): (Vec<_>, Vec<_>) = token.into_iter().chain(orchestrators).unzip();
     let reason = *reasons.first()?;
     Some(Verdict::not_ready(reason, problems.join("; ")))
+}
+
+/// What the gateway goes on with meanwhile, to be added to what is missing.
+fn kept(fetched: &Fetched) -> String {
+    let kept: Vec<_> = fetched.kept.iter().map(|uri| uri.as_str()).collect();
+    if kept.is_empty() {
+        return String::new();
+    }
+    format!(", and the gateway keeps {}", kept.join(", "))
 }
 
 /// One usable orchestrator is enough; without any, each says why. `pending` is added where
@@ -233,6 +243,20 @@ mod tests {
         let (verdicts, _) = status(&simple(), &fetched, &observed(true));
         assert_eq!(verdicts.ready.reason, Reason::OrchestratorNotFound);
         assert!(verdicts.ready.message.contains("gone"));
+    }
+
+    #[test]
+    fn what_a_gateway_keeps_for_want_of_its_orchestrators_is_told() {
+        let fetched = Fetched {
+            missing: vec!["vidoe".into()],
+            kept: vec!["https://video-orchestrator.ns.svc:8935".parse().unwrap()],
+            ..Fetched::default()
+        };
+        let (verdicts, _) = status(&simple(), &fetched, &observed(true));
+        assert_eq!(verdicts.ready.reason, Reason::OrchestratorNotFound);
+        let said = "Orchestrator vidoe does not exist in this namespace, \
+                    and the gateway keeps https://video-orchestrator.ns.svc:8935/";
+        assert_eq!(verdicts.ready.message, said);
     }
 
     #[test]

@@ -50,7 +50,11 @@ pub fn validate<'a>(
         .addresses
         .iter()
         .map(|address| url("orchestrators.addresses", address));
-    node.orchestrators = present.chain(listed).collect::<Result<_, _>>()?;
+    let kept = fetched.kept.iter().cloned().map(Ok);
+    node.orchestrators = present
+        .chain(kept)
+        .chain(listed)
+        .collect::<Result<_, _>>()?;
     if !spec.profiles.is_empty() {
         node.profiles = profiles(&spec.profiles)?;
     }

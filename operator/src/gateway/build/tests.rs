@@ -68,6 +68,21 @@ fn without_any_orchestrator_the_list_is_empty_and_not_the_default() {
 }
 
 #[test]
+fn settings_without_any_orchestrator_of_the_spec_stay_as_they_are() {
+    let before = made(json!({}), &present(&["video"]));
+    let mistyped = json!({"orchestrators": {"refs": [{"name": "vidoe"}]}});
+    let fetched = Fetched {
+        missing: vec!["vidoe".into()],
+        kept: settings(&before).orchestrators,
+        ..Fetched::default()
+    };
+    let after = made(mistyped, &fetched);
+    let text = |built| child(built, ChildKind::ConfigMap, "-settings")["data"].clone();
+    assert_eq!(text(&after), text(&before));
+    assert_eq!(after.mounted_hash, before.mounted_hash);
+}
+
+#[test]
 fn addresses_are_taken_as_they_are() {
     let built = made(
         json!({"orchestrators": {"addresses": ["https://a.example:8935"]}}),
