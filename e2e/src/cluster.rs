@@ -155,7 +155,7 @@ impl Cluster {
         }
     }
 
-    /// The same until cluster-down, on the given port (0: any), also to what is made again
+    /// The same until cluster-down or [`Self::end_forwards`], on the given port (0: any), also to what is made again
     /// under that name; for the demo.
     pub async fn forward_kept(
         &self,
@@ -179,6 +179,14 @@ impl Cluster {
             Reply::Forwarded { address } => Ok(address),
             reply => bail!("unexpected reply {reply:?}"),
         }
+    }
+
+    /// Ends the forwards that are kept to a namespace.
+    pub async fn end_forwards(&self, namespace: &str) -> Result<()> {
+        let namespace = namespace.to_owned();
+        control::ask(&Request::EndForwards { namespace })
+            .await
+            .map(drop)
     }
 
     /// A command that will run inside the cluster's network and mount namespaces.

@@ -13,7 +13,7 @@ use crate::install;
 use crate::stream::{Clip, Pusher, Reply, clip, look};
 
 /// Where the demo lives.
-pub(crate) const NAMESPACE: &str = "livepeer-demo";
+pub const NAMESPACE: &str = "livepeer-demo";
 /// Images are there already, so starting is all that is waited for.
 const READY: Duration = Duration::from_secs(180);
 /// As long as streams may hold up the pods' end, and a little more.
@@ -56,22 +56,32 @@ pub async fn run(cluster: &Cluster, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the demo, if it is there: its operator must go before another one comes, and its pods
-/// hold processor time that the pods of tests would wait for.
-pub(crate) async fn remove(cluster: &Cluster) -> Result<()> {
+/// Removes the demo, if it is there: its operator must go before another one comes, its pods
+/// hold processor time that the pods of tests would wait for, and its port is the one that a
+/// node without a cluster listens on.
+pub async fn remove(cluster: &Cluster) -> Result<()> {
     let get = ["get", "namespace", NAMESPACE, "--ignore-not-found"];
-    if cluster.kubectl(&get).await?.is_empty() {
-        return Ok(());
+    if !cluster.kubectl(&get).await?.is_empty() {
+        say_aside(
+            "removing the demo from the cluster (a minute if its stream has just ended); \
+             `make demo` brings it back",
+        )?;
+        let timeout = format!("--timeout={}s", GONE.as_secs());
+        let delete = ["delete", "namespace", NAMESPACE, &timeout];
+        cluster.kubectl(&delete).await?;
     }
-    // not through print: tests would keep it to themselves
-    writeln!(
-        std::io::stderr(),
-        "removing the demo from the cluster (a minute if its stream has just ended); \
-         `make demo` brings it back"
-    )?;
-    let timeout = format!("--timeout={}s", GONE.as_secs());
-    let delete = ["delete", "namespace", NAMESPACE, &timeout];
-    cluster.kubectl(&delete).await.map(drop)
+    // the keeper of an older checkout cannot, which is no reason to stop here
+    match cluster.end_forwards(NAMESPACE).await {
+        Ok(()) => Ok(()),
+        Err(error) => say_aside(&format!(
+            "the cluster still listens where a demo did, until `make cluster-down`: {error:#}"
+        )),
+    }
+}
+
+/// Not through print: tests would keep it to themselves.
+fn say_aside(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr(), "{line}")?)
 }
 
 async fn forward(cluster: &Cluster, port: u16) -> Result<std::net::SocketAddr> {

@@ -27,6 +27,9 @@ pub(crate) enum Request {
         #[serde(default)]
         named: Option<Named>,
     },
+    /// End the forwards that are kept to a namespace: when the answer comes, nothing listens
+    /// there any more.
+    EndForwards { namespace: String },
     /// That many of the stand-in's devices are healthy from now on.
     Gpus { healthy: usize },
     /// Kill a program of the cluster.

@@ -81,8 +81,7 @@ impl Forwarder {
         target: Target,
         cancel: CancellationToken,
     ) -> Result<SocketAddr> {
-        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, port))
-            .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))?;
+        let listener = listen(port)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let forward = Forward {
@@ -95,6 +94,12 @@ impl Forwarder {
         }
         Ok(address)
     }
+}
+
+/// Listens on 127.0.0.1, if nothing else does.
+pub(crate) fn listen(port: u16) -> Result<StdListener> {
+    StdListener::bind((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }
 
 async fn serve(mut queue: mpsc::Receiver<Forward>) {

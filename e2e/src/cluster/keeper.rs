@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Named, Reply, Request};
 use super::daemons::{API_SERVER, Daemon, Daemons};
-use super::forwarder::{Forwarder, Question, Target};
+use super::forwarder::{self, Forwarder, Question, Target};
 use super::{addons, client, config, gpus, health, namespaces, paths, pki, provisioner};
 
 /// Requests that may wait for the loop; each asker waits for its reply, so few are enough.
@@ -38,11 +38,18 @@ struct Asked {
     gone: CancellationToken,
 }
 
+/// A forward that nobody holds.
+struct Kept {
+    /// Where its name is; none of one to a fixed address.
+    namespace: Option<String>,
+    cancel: CancellationToken,
+}
+
 struct Keeper {
     daemons: Daemons,
     forwarder: Forwarder,
     /// Forwards that nobody holds, by their port.
-    kept: HashMap<u16, CancellationToken>,
+    kept: HashMap<u16, Kept>,
     /// Each answers for the name of a kept forward, and ends with it.
     namers: JoinSet<()>,
     healthy_gpus: watch::Sender<usize>,
@@ -190,17 +197,19 @@ impl Keeper {
                 keep,
                 named,
             } => {
+                let namespace = named.as_ref().map(|named| named.namespace.clone());
                 let target = match named {
                     Some(named) => self.asked(named),
                     None => Target::Fixed(target),
                 };
                 let address = if keep {
-                    self.keep(port, target).await?
+                    self.keep(port, target, namespace).await?
                 } else {
                     self.forwarder.forward(port, target, gone).await?
                 };
                 return Ok(Reply::Forwarded { address });
             }
+            Request::EndForwards { namespace } => self.end_kept(&namespace).await?,
             Request::Gpus { healthy } => {
                 self.healthy_gpus
                     .send(healthy.min(gpus::GPUS))
@@ -224,12 +233,17 @@ impl Keeper {
         Target::Asked(ask)
     }
 
-    /// A forward until the end. It takes the place of an older one of its port: what that one
+    /// A forward until the end, or that of its namespace. It takes the place of an older one of its port: what that one
     /// led to may be gone.
-    async fn keep(&mut self, port: u16, target: Target) -> Result<SocketAddr> {
+    async fn keep(
+        &mut self,
+        port: u16,
+        target: Target,
+        namespace: Option<String>,
+    ) -> Result<SocketAddr> {
         let mut deadline = Instant::now();
         if let Some(older) = self.kept.remove(&port) {
-            older.cancel();
+            older.cancel.cancel();
             deadline += CLOSES;
         }
         let cancel = CancellationToken::new();
@@ -237,7 +251,21 @@ impl Keeper {
             self.forwarder.forward(port, target.clone(), cancel.clone())
         })
         .await?;
-        self.kept.insert(address.port(), cancel);
+        self.kept.insert(address.port(), Kept { namespace, cancel });
         Ok(address)
+    }
+
+    /// Ends what is kept to a namespace, and waits until nothing listens there any more.
+    async fn end_kept(&mut self, namespace: &str) -> Result<()> {
+        let deadline = Instant::now() + CLOSES;
+        let ended = self
+            .kept
+            .extract_if(|_, kept| kept.namespace.as_deref() == Some(namespace));
+        for (port, kept) in ended {
+            kept.cancel.cancel();
+            let free = || async { forwarder::listen(port).map(drop) };
+            health::until(deadline, "the end of the forward", free).await?;
+        }
+        Ok(())
     }
 }

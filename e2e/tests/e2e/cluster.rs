@@ -1,5 +1,6 @@
 //! The cluster itself is a real one: what the product's tests take for granted, tested here.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -7,7 +8,8 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use livepeer_e2e::cluster::faults::Signal;
-use livepeer_e2e::cluster::{Daemon, GPUS, health};
+use livepeer_e2e::cluster::{Cluster, Daemon, GPUS, health};
+use livepeer_e2e::demo;
 use livepeer_e2e::namespace::in_namespace;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -175,6 +177,47 @@ async fn a_service_is_reached_by_name_from_a_pod_and_by_a_forward_from_outside()
             .kubectl(&["-n", &namespace, "exec", "server", "--", "id", "-u"])
             .await?;
         ensure!(uid.trim() == "65532");
+        Ok(())
+    })
+    .await
+}
+
+/// A kept forward to a Service without pods: what counts is who listens, not where it leads.
+async fn kept(cluster: &Cluster, namespace: &str) -> Result<SocketAddr> {
+    let service = json!({"metadata": {"name": "server"}, "spec": {"ports": [{"port": 80}]}});
+    create::<Service>(&cluster.client(), namespace, service).await?;
+    let address = cluster.forward_kept(namespace, "svc/server", 80, 0).await?;
+    ensure!(listens(address).await, "nothing listens on {address}");
+    Ok(address)
+}
+
+async fn listens(address: SocketAddr) -> bool {
+    TcpStream::connect(address).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_demo_that_is_removed_or_was_listens_no_more_and_others_do() -> Result<()> {
+    let cluster = cluster_alone().await?;
+    in_namespace(&cluster, "beside", async |namespace| {
+        let beside = kept(&cluster, &namespace).await?;
+        demo::remove(&cluster).await?;
+        for is_gone in [false, true] {
+            cluster
+                .kubectl(&["create", "namespace", demo::NAMESPACE])
+                .await?;
+            let address = kept(&cluster, demo::NAMESPACE).await?;
+            if is_gone {
+                cluster
+                    .kubectl(&["delete", "namespace", demo::NAMESPACE])
+                    .await?;
+                ensure!(listens(address).await, "{address} went with its namespace");
+            }
+            demo::remove(&cluster).await?;
+            ensure!(!listens(address).await, "{address} is still listened on");
+        }
+        ensure!(listens(beside).await, "another's forward was ended");
+        cluster.end_forwards(&namespace).await?;
+        ensure!(!listens(beside).await, "{beside} is still listened on");
         Ok(())
     })
     .await
