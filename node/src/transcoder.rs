@@ -159,60 +159,94 @@ impl Follow<'_> {
         }
     }
 
-    /// One registration, until its stream ends; none when a change asks for the next
-    /// one at once.
+    /// Registrations, each of which takes the place of the one before, until a stream ends;
+    /// none when told to stop.
     async fn register_once(
         &self,
         settings: &mut watch::Receiver<Arc<Settings>>,
         draining: &mut JoinSet<()>,
     ) -> Option<Ended> {
-        let current = Arc::clone(&settings.borrow_and_update());
-        let health = &self.process.health;
-        let capacity = capacity(&current, self.worker.engine.capacity());
-        let opened = tokio::select! {
-            opened = self.open(&current, capacity) => opened,
+        let first = tokio::select! {
+            first = self.open_now(settings) => first,
             () = self.process.lifecycle.draining().cancelled_owned() => return None,
         };
-        let registration = match opened {
-            Ok(registration) => registration,
+        let mut next = match first {
+            Ok(next) => next,
             Err(error) => {
+                let health = &self.process.health;
                 health.set("registration", Err(error.to_string()));
-                return Some(match error {
-                    RegisterError::Refused(_) => Ended::Refused,
-                    RegisterError::Dial(_) | RegisterError::Failed(_) => Ended::Unreachable,
-                });
+                return Some(error.ended());
             }
         };
-        tracing::info!(orchestrator = %current.transcoder.orchestrator, capacity, "registered");
-        health.set("registration", Ok(()));
-        self.worker.metrics.registered();
-        let replaced = CancellationToken::new();
-        let _over = replaced.clone().drop_guard();
-        let ends = self.ends(&replaced, draining);
-        let worker = self.worker.clone();
-        let mut serving = Box::pin(async move { registration.serve(&worker, ends).await });
-        let ended = tokio::select! {
-            ended = &mut serving => ended,
-            () = changed(settings, self.worker.engine.follow_capacity(), capacity) => {
-                tracing::info!("capacity changed: registering anew");
-                draining.spawn(async move {
-                    let _ = serving.await;
-                });
-                return None;
+        loop {
+            let (registration, capacity) = next;
+            tracing::info!(capacity, "registered");
+            self.process.health.set("registration", Ok(()));
+            self.worker.metrics.registered();
+            let replaced = CancellationToken::new();
+            let _over = replaced.clone().drop_guard();
+            let ends = self.ends(&replaced, draining);
+            let worker = self.worker.clone();
+            let mut serving = Box::pin(async move { registration.serve(&worker, ends).await });
+            tokio::select! {
+                ended = &mut serving => return Some(self.ended(ended)),
+                successor = self.successor(settings, capacity) => {
+                    draining.spawn(async move {
+                        let _ = serving.await;
+                    });
+                    next = successor;
+                }
             }
-        };
+        }
+    }
+
+    /// A registration's stream has ended.
+    fn ended(&self, ended: Result<(), RegisterError>) -> Ended {
         self.worker.metrics.unregistered();
         if self.process.lifecycle.phase() < Phase::LameDuck {
             let reason = match &ended {
                 Ok(()) => "the orchestrator ended the stream".to_owned(),
                 Err(error) => error.to_string(),
             };
-            health.set("registration", Err(reason));
+            self.process.health.set("registration", Err(reason));
         }
-        Some(match ended {
+        match ended {
             Err(RegisterError::Refused(_)) => Ended::Refused,
             Ok(()) | Err(RegisterError::Dial(_) | RegisterError::Failed(_)) => Ended::Registered,
-        })
+        }
+    }
+
+    /// What takes the place of a registration of `before` sessions when there are to be others.
+    /// Until it stands, the one that there is serves on: the orchestrator may be one that is
+    /// reached by no new connection, as while it is deleted.
+    async fn successor(
+        &self,
+        settings: &mut watch::Receiver<Arc<Settings>>,
+        before: u32,
+    ) -> (Registration, u32) {
+        changed(settings, self.worker.engine.follow_capacity(), before).await;
+        tracing::info!("capacity changed: registering anew");
+        let (mut backoff, drain) = (Backoff::default(), self.process.lifecycle.draining());
+        while !drain.is_cancelled() {
+            let error = match self.open_now(settings).await {
+                Ok(successor) => return successor,
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "cannot register anew, the registration before stays");
+            tokio::time::sleep(backoff.after(error.ended(), rand::random())).await;
+        }
+        // the one that there is ends by itself
+        std::future::pending().await
+    }
+
+    /// Registers with what holds now, and tells with how many sessions.
+    async fn open_now(
+        &self,
+        settings: &mut watch::Receiver<Arc<Settings>>,
+    ) -> Result<(Registration, u32), RegisterError> {
+        let current = Arc::clone(&settings.borrow_and_update());
+        let capacity = capacity(&current, self.worker.engine.capacity());
+        Ok((self.open(&current, capacity).await?, capacity))
     }
 
     async fn open(

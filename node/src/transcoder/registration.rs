@@ -3,7 +3,7 @@
 //! | What ends it | Then |
 //! |---|---|
 //! | the stream ends or breaks | register again at once; tasks go on and bring their results |
-//! | capacity changed | this one drains beside the next one |
+//! | capacity changed | this one drains when the next one stands |
 //! | told to stop | drains |
 //!
 //! Draining: an orchestrator of ours is told first, so that sessions move while we
@@ -21,6 +21,7 @@ use livepeer_proto::{errors, net};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, Streaming};
 
+use super::backoff::Ended;
 use super::tasks::{Worker, is_teardown, session_of};
 
 /// How long a registration that drains goes on listening after its last task: a task
@@ -44,6 +45,16 @@ pub(crate) enum RegisterError {
     Refused(String),
     #[error("cannot register: {0}")]
     Failed(String),
+}
+
+impl RegisterError {
+    /// How a try that failed so has ended.
+    pub(crate) fn ended(&self) -> Ended {
+        match self {
+            Self::Refused(_) => Ended::Refused,
+            Self::Dial(_) | Self::Failed(_) => Ended::Unreachable,
+        }
+    }
 }
 
 /// What to register with.

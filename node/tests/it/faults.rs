@@ -41,6 +41,31 @@ async fn a_lost_connection_costs_neither_the_segment_nor_its_session() {
     assert_eq!(orchestrator.status()["sessions"], 1);
 }
 
+/// As while its orchestrator is deleted, and has no name and no Service any more.
+#[test]
+fn a_transcoder_that_cannot_register_anew_works_on_as_it_is() {
+    let orchestrator = Node::orchestrator("");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::new(listener, orchestrator.addr);
+    let transcoder = Node::transcoder(proxy.addr, SECRET);
+    transcoder.wait_until_ready();
+    let gateway = Node::gateway(&[orchestrator.addr], "");
+    gateway.wait_until_ready();
+    assert_complete(gateway.push(&clips::good(), 0));
+
+    proxy.close();
+    let file = transcoder.file("settings.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    let fewer = settings.replace("max_sessions = 4", "max_sessions = 3");
+    assert_ne!(settings, fewer);
+    std::fs::write(&file, fewer).unwrap();
+    transcoder.wait_for("it cannot register", || {
+        transcoder.log().contains("cannot register anew")
+    });
+    assert_complete(gateway.push(&clips::good(), 1));
+    assert_eq!(orchestrator.status()["capacity"], 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transcoder_cut_off_from_the_network_loses_its_segment_to_another() {
     let orchestrator = Node::orchestrator("max_sessions = 1");

@@ -15,6 +15,7 @@ pub(crate) struct Proxy {
 struct Wires {
     open: Mutex<Vec<TcpStream>>,
     dead: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl Proxy {
@@ -25,6 +26,9 @@ impl Proxy {
         let known = Arc::clone(&wires);
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
+                if known.closed.load(Ordering::Relaxed) {
+                    continue;
+                }
                 if let Ok(far) = TcpStream::connect(target) {
                     pass(&near, &far, Arc::clone(&known));
                     pass(&far, &near, Arc::clone(&known));
@@ -41,6 +45,11 @@ impl Proxy {
             // the other side may have been quicker
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// From now on new connections end at once; those that are open go on.
+    pub(crate) fn close(&self) {
+        self.wires.closed.store(true, Ordering::Relaxed);
     }
 
     /// From now on nothing arrives, and nobody is told.
