@@ -112,7 +112,13 @@ impl Attempts<'_> {
                     let jitter = rand::rng().random_range(0.8..1.2);
                     sleep(pause.mul_f64(jitter)).await;
                 }
-                Next::Full => return Err(TranscodeError::NoRoom(self.orchestrators.fullness())),
+                Next::Full => {
+                    let mut reason = self.orchestrators.fullness();
+                    if let Some(unfitness) = plan.unfitness() {
+                        reason = format!("{reason}, or cannot transcode this: {unfitness}");
+                    }
+                    return Err(TranscodeError::NoRoom(reason));
+                }
                 Next::Fail(error) => return Err(error),
             }
         }
@@ -171,9 +177,9 @@ impl Attempts<'_> {
         match result {
             Ok(Answer { renditions, info }) => {
                 self.sessions.arrived(flight, info, Instant::now());
-                if let Some(refusals) = self.sessions.has_room(uri) {
+                if let Some(refusals) = self.sessions.accepted(uri) {
                     let manifest_id = self.job.manifest_id.as_str();
-                    tracing::info!(manifest_id, orchestrator = uri, refusals, "room again");
+                    tracing::info!(manifest_id, orchestrator = uri, refusals, "taken again");
                 }
                 Ok(renditions)
             }
@@ -210,13 +216,13 @@ impl Attempts<'_> {
         }
     }
 
-    /// A full orchestrator would say so of each segment many times: once, and now and then
-    /// how often, is enough.
+    /// A full orchestrator would say so of each segment many times, and an unfit one of each:
+    /// once, and now and then how often, is enough.
     fn log(&self, uri: &str, fault: &Fault, attempt: usize) {
         let (manifest_id, seq) = (self.job.manifest_id.as_str(), self.job.seq);
         match fault {
             Fault::Busy(reason) | Fault::Capped(reason) => {
-                if let Some(refusals) = self.sessions.no_room(uri, Instant::now()) {
+                if let Some(refusals) = self.sessions.refused(uri, Instant::now()) {
                     tracing::warn!(
                         manifest_id,
                         seq,
@@ -224,6 +230,18 @@ impl Attempts<'_> {
                         reason,
                         refusals,
                         "orchestrator has no room"
+                    );
+                }
+            }
+            Fault::Unfit(reason) => {
+                if let Some(refusals) = self.sessions.refused(uri, Instant::now()) {
+                    tracing::warn!(
+                        manifest_id,
+                        seq,
+                        orchestrator = uri,
+                        reason,
+                        refusals,
+                        "orchestrator cannot do the job"
                     );
                 }
             }
@@ -249,9 +267,9 @@ fn judge_info(error: InfoError) -> Fault {
     match error {
         InfoError::Capped(_) | InfoError::Draining => Fault::Capped(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
-        InfoError::Refused(_)
-        | InfoError::NoTranscoder
-        | InfoError::ForeignStore
-        | InfoError::Capabilities(_) => Fault::Orchestrator(error.to_string()),
+        InfoError::Refused(_) => Fault::Orchestrator(error.to_string()),
+        InfoError::NoTranscoder | InfoError::ForeignStore | InfoError::Capabilities(_) => {
+            Fault::Unfit(error.to_string())
+        }
     }
 }

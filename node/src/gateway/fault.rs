@@ -48,6 +48,8 @@ pub(super) enum Fault {
     /// It opens no session: every one is taken, or it drains. Elsewhere, or here when one has
     /// ended.
     Capped(String),
+    /// It cannot do this job, now or a little later: elsewhere.
+    Unfit(String),
     /// The session is not known any more: a new one, at the same place.
     Session(String),
     /// Our own limit.
@@ -58,7 +60,7 @@ impl Fault {
     /// The session there is not known any more, was never begun, or is of no use.
     pub(super) fn ends_session(&self) -> bool {
         match self {
-            Self::Session(_) | Self::Capped(_) | Self::Orchestrator(_) => true,
+            Self::Session(_) | Self::Capped(_) | Self::Orchestrator(_) | Self::Unfit(_) => true,
             Self::Segment(_)
             | Self::Work(_)
             | Self::Connection(_)

@@ -8,6 +8,7 @@
 //! them (`session`).
 
 mod client;
+mod lack;
 mod orchestrator;
 mod standing;
 

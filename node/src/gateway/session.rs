@@ -40,8 +40,9 @@ struct Inner {
     /// Used no more, not yet told so.
     left: Vec<Session>,
     suspensions: HashMap<String, Suspension>,
-    /// Who has refused the stream for want of room since it last did a segment.
-    no_room: HashMap<String, Tally>,
+    /// Who has refused the stream, for want of room or of what it needs, since it last did a
+    /// segment.
+    refusals: HashMap<String, Tally>,
     last: Option<String>,
     next_flight: u64,
 }
@@ -244,14 +245,14 @@ impl Sessions {
         });
     }
 
-    /// `uri` had no room. When it is time to say so: how often that was.
-    pub(super) fn no_room(&self, uri: &str, now: Instant) -> Option<u32> {
-        self.with(|inner| inner.no_room.entry(uri.to_owned()).or_default().add(now))
+    /// `uri` refused it. When it is time to say so: how often that was.
+    pub(super) fn refused(&self, uri: &str, now: Instant) -> Option<u32> {
+        self.with(|inner| inner.refusals.entry(uri.to_owned()).or_default().add(now))
     }
 
-    /// `uri` did a segment. How often it had had no room before, if at all.
-    pub(super) fn has_room(&self, uri: &str) -> Option<u32> {
-        self.with(|inner| inner.no_room.remove(uri)?.end())
+    /// `uri` did a segment. How often it had refused before, if at all.
+    pub(super) fn accepted(&self, uri: &str) -> Option<u32> {
+        self.with(|inner| inner.refusals.remove(uri)?.end())
     }
 
     /// Gives up the sessions for which `leave` says so, and takes out all that can be

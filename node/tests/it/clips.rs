@@ -20,6 +20,12 @@ pub(crate) fn audio_only() -> PathBuf {
     made("audio.ts", &format!("{AUDIO} -t 2 -c:a aac"))
 }
 
+/// Video that our software nodes do not decode.
+pub(crate) fn hevc() -> PathBuf {
+    let codecs = "-t 2 -c:v libx265 -preset ultrafast -x265-params log-level=error";
+    made("hevc.ts", &format!("{VIDEO} {codecs}"))
+}
+
 /// Pictures that refer to one that is not there.
 pub(crate) fn no_keyframe() -> PathBuf {
     let arguments = format!("{VIDEO} {CODECS} -bsf:v noise=drop='key'");

@@ -133,3 +133,23 @@ async fn a_full_orchestrator_is_said_to_be_full_once_and_soon() {
     let (status, streams) = answer(&[&streams]);
     assert!(status == 200 && streams.contains("hello"), "{streams}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_no_orchestrator_can_decode_is_refused_at_once_and_said_once() {
+    let orchestrator = Node::orchestrator("");
+    let _transcoder = Transcoder::register(orchestrator.addr, SECRET).await;
+    let gateway = Node::gateway(&[orchestrator.addr], "");
+    gateway.wait_until_ready();
+    for seq in 0..2 {
+        let why = "No sessions available\n\
+                   no orchestrator can transcode this: \
+                   it lacks a capability that the job needs (HEVC decoding)\n\n503";
+        assert_eq!(reply(gateway.push(&clips::hevc(), seq)), why);
+    }
+    let tries = gateway.metric("livepeer_gateway_attempts_retried_total");
+    assert!(tries <= 2.0, "{tries} tries");
+    let log = gateway.log();
+    let warned = log.lines().filter(|line| line.contains("WARN"));
+    let warned = warned.filter(|line| line.contains("orchestrator cannot do the job"));
+    assert_eq!(warned.count(), 1, "{log}");
+}

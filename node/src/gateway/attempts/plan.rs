@@ -10,9 +10,12 @@
 //!   and one that drains without a stream is gone in two, and then its successor is waited
 //!   for. What has streams may drain for minutes, and no successor comes before its end. One
 //!   without a transcoder beside them changes nothing in this, unless it has served the stream.
+//! * Who cannot do the job is not asked again, and when that is all of them there is nothing
+//!   to wait for. An orchestrator of ours can do what its transcoders can: one that has lost
+//!   them all, or that has served the stream, may be able again when they are back.
 //! * Who failed at the work is suspended when the segment turns out to be good.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -83,8 +86,10 @@ pub(super) struct Plan {
     renewed: BTreeSet<String>,
     /// Who said last that every session is taken, or that it drains.
     full: BTreeSet<String>,
-    /// Since when that is all of them that have a transcoder, and how many pauses there were
-    /// since.
+    /// Who said last that it cannot do the job, and why.
+    unfit: BTreeMap<String, String>,
+    /// Since when full ones are all that can do it and have a transcoder, and how many pauses
+    /// there were since.
     all_full: Option<(Instant, u32)>,
     /// Who is at it now.
     asking: Option<String>,
@@ -110,7 +115,10 @@ impl Plan {
 
     /// The best of those not asked since the last pause.
     fn best(&self, seen: &[Seen<'_>]) -> Option<usize> {
-        let open = |one: &Seen<'_>| one.down_for.is_none() && !self.asked.contains(one.uri);
+        let open = |one: &Seen<'_>| {
+            let done = self.asked.contains(one.uri) || self.is_useless(one);
+            one.down_for.is_none() && !done
+        };
         let open = seen.iter().enumerate().filter(|(_, one)| open(one));
         let (indices, candidates): (Vec<usize>, Vec<Candidate>) = open
             .map(|(index, one)| (index, one.candidate.clone()))
@@ -125,6 +133,20 @@ impl Plan {
         self.rounds += usize::from(!self.asked.is_empty());
         if there.is_empty() || self.rounds >= MAX_ROUNDS {
             return Next::Fail(self.no_session());
+        }
+        for one in seen.iter().filter(|one| one.deserted) {
+            // with its next transcoder it may be able
+            self.unfit.remove(one.uri);
+        }
+        if there.iter().all(|one| self.is_useless(one)) {
+            let who = if there.len() == seen.len() {
+                "no orchestrator"
+            } else {
+                "no orchestrator that answers"
+            };
+            let why = self.unfitness().unwrap_or_default();
+            let reason = format!("{who} can transcode this: {why}");
+            return Next::Fail(TranscodeError::NoRoom(reason));
         }
         self.asked.clear();
         self.renewed.clear();
@@ -144,9 +166,25 @@ impl Plan {
     fn are_full(&self, there: &[&Seen<'_>]) -> bool {
         let is_full = |one: &&Seen<'_>| one.opens_no_session && self.full.contains(one.uri);
         // a transcoder that restarts is soon back: who was served there may wait for it
-        let served = |uri: &str| self.served_by.iter().any(|by| by == uri);
-        let is_deserted = |one: &&Seen<'_>| one.deserted && !served(one.uri);
-        there.iter().any(is_full) && there.iter().all(|one| is_full(one) || is_deserted(one))
+        let is_deserted = |one: &&Seen<'_>| one.deserted && !self.has_served(one.uri);
+        let is_no_help = |one: &&Seen<'_>| is_full(one) || is_deserted(one) || self.is_useless(one);
+        there.iter().any(is_full) && there.iter().all(is_no_help)
+    }
+
+    fn has_served(&self, uri: &str) -> bool {
+        self.served_by.iter().any(|by| by == uri)
+    }
+
+    /// It cannot do the job, and that will not change in time.
+    fn is_useless(&self, one: &Seen<'_>) -> bool {
+        self.unfit.contains_key(one.uri) && !self.has_served(one.uri)
+    }
+
+    /// Why those that cannot do the job cannot, if there are any.
+    pub(super) fn unfitness(&self) -> Option<String> {
+        let reasons: BTreeSet<&str> = self.unfit.values().map(String::as_str).collect();
+        let reasons: Vec<_> = reasons.into_iter().collect();
+        (!reasons.is_empty()).then(|| reasons.join(", or "))
     }
 
     fn no_session(&self) -> TranscodeError {
@@ -170,6 +208,7 @@ impl Plan {
     pub(super) fn failed(&mut self, uri: &str, fault: Fault) -> Result<(), TranscodeError> {
         self.asking = None;
         self.full.remove(uri);
+        self.unfit.remove(uri);
         let mut elsewhere = true;
         let text = match fault {
             Fault::Segment(text) => return Err(TranscodeError::Segment(text)),
@@ -182,6 +221,11 @@ impl Plan {
             Fault::Busy(text) => text,
             Fault::Capped(text) => {
                 self.full.insert(uri.to_owned());
+                text
+            }
+            Fault::Unfit(text) => {
+                self.unfit.insert(uri.to_owned(), text.clone());
+                self.suspects.push(uri.to_owned());
                 text
             }
             Fault::Orchestrator(text) | Fault::Connection(text) => {

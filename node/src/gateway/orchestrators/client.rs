@@ -3,11 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use livepeer_proto::capabilities::{self, Mismatch};
+use livepeer_proto::capabilities;
 use livepeer_proto::net::orchestrator_client::OrchestratorClient;
 use livepeer_proto::{dial, errors, headers, net};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
+
+use super::lack;
 
 /// Longest time to wait for `GetOrchestrator` (go-livepeer: a refresh gets 2.5 s).
 const INFO_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -38,8 +40,9 @@ pub(in crate::gateway) enum InfoError {
     /// there (`rendition::address`), so no segment need be tried.
     #[error("keeps renditions in an object store, from which none is fetched")]
     ForeignStore,
+    /// It cannot do the job.
     #[error("{0}")]
-    Capabilities(#[from] Mismatch),
+    Capabilities(String),
 }
 
 /// Sessions that an orchestrator has, and could have at once, by its own word;
@@ -193,7 +196,8 @@ fn check(job: &net::Capabilities, info: &net::OrchestratorInfo) -> Result<(), In
     }
     // one that names no capabilities lacks the auth token, which each job needs
     let offered = info.capabilities.clone().unwrap_or_default();
-    Ok(capabilities::compatible(job, &offered)?)
+    capabilities::compatible(job, &offered)
+        .map_err(|mismatch| InfoError::Capabilities(lack::text(mismatch, job, &offered)))
 }
 
 /// An error and its causes on one line, none of them twice.
@@ -214,7 +218,7 @@ pub(in crate::gateway) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::{InfoError, Load, Rpc, check};
-    use livepeer_proto::capabilities::{Mismatch, message, software};
+    use livepeer_proto::capabilities::{message, software};
     use livepeer_proto::{headers, net};
 
     #[test]
@@ -223,10 +227,10 @@ mod tests {
         let mut info = net::OrchestratorInfo::default();
         assert_eq!(check(&job, &info), Err(InfoError::NoTranscoder));
         info.transcoder = "https://o:1".into();
-        assert_eq!(
+        assert!(matches!(
             check(&job, &info),
-            Err(InfoError::Capabilities(Mismatch::Missing))
-        );
+            Err(InfoError::Capabilities(_))
+        ));
         info.capabilities = Some(message(&software(), 1, "0.9.1"));
         assert_eq!(check(&job, &info), Ok(()));
         info.storage = vec![net::OsInfo::default()];

@@ -156,13 +156,13 @@ fn streams_are_counted_once_each_at_their_orchestrator() {
 }
 
 #[test]
-fn that_an_orchestrator_has_no_room_is_counted_for_each_alone() {
+fn that_an_orchestrator_refuses_is_counted_for_each_alone() {
     let sessions = Sessions::default();
     let now = Instant::now();
-    assert_eq!(sessions.has_room(URI), None);
-    assert_eq!(sessions.no_room(URI, now), Some(1));
-    assert_eq!(sessions.no_room(URI, now), None);
-    assert_eq!(sessions.no_room("https://127.0.0.1:2", now), Some(1));
-    assert_eq!(sessions.has_room(URI), Some(2));
-    assert_eq!(sessions.no_room(URI, now), Some(1));
+    assert_eq!(sessions.accepted(URI), None);
+    assert_eq!(sessions.refused(URI, now), Some(1));
+    assert_eq!(sessions.refused(URI, now), None);
+    assert_eq!(sessions.refused("https://127.0.0.1:2", now), Some(1));
+    assert_eq!(sessions.accepted(URI), Some(2));
+    assert_eq!(sessions.refused(URI, now), Some(1));
 }

@@ -208,3 +208,74 @@ fn who_is_at_it_when_the_time_is_up_is_suspected_and_nobody_in_a_pause() {
     one.too_late();
     assert_eq!(one.suspects(), ["b"]);
 }
+
+fn unfit(what: &str) -> Fault {
+    Fault::Unfit(format!("it lacks a capability ({what})"))
+}
+
+fn no_room(reason: &str) -> Next {
+    Next::Fail(TranscodeError::NoRoom(reason.to_owned()))
+}
+
+#[test]
+fn when_nobody_can_do_the_job_that_is_said_at_once() {
+    let seen = [open("a"), open("b")];
+    let played = play(&mut plan(), &seen, |_| Some(unfit("HEVC decoding")));
+    assert_eq!((played.asked.len(), played.waited), (2, Duration::ZERO));
+    let why = "no orchestrator can transcode this: it lacks a capability (HEVC decoding)";
+    assert_eq!(played.end, Some(no_room(why)));
+
+    // long down is not there
+    let played = play(&mut plan(), &[open("a"), down("b", 9)], |_| {
+        Some(unfit("x"))
+    });
+    let why = "no orchestrator that answers can transcode this: it lacks a capability (x)";
+    assert_eq!((played.asked.len(), played.end), (1, Some(no_room(why))));
+}
+
+#[test]
+fn who_cannot_do_the_job_is_not_asked_again_beside_one_that_can() {
+    let asked_b = Cell::new(0);
+    let answers = |uri: &str| {
+        if uri == "a" {
+            return Some(unfit("x"));
+        }
+        asked_b.set(asked_b.get() + 1);
+        (asked_b.get() < 3).then(busy)
+    };
+    let played = play(&mut plan(), &[open("a"), open("b")], answers);
+    assert_eq!(played.asked, ["a", "b", "b", "b"]);
+    assert_eq!(played.end, None);
+    // and beside a full one there is only that to wait for
+    let answers = |uri: &str| Some(if uri == "a" { unfit("x") } else { capped() });
+    let mut one = plan();
+    let played = play(&mut one, &[open("a"), full("b")], answers);
+    assert_eq!(played.end, Some(Next::Full));
+    assert_eq!(one.unfitness().unwrap(), "it lacks a capability (x)");
+}
+
+#[test]
+fn beside_one_that_cannot_do_the_job_one_that_is_down_is_waited_for() {
+    let mut one = plan();
+    let seen = [open("a"), down("b", 1)];
+    let now = Instant::now();
+    assert_eq!(one.next(&seen, now), Next::Ask(0));
+    one.started("a");
+    assert_eq!(one.failed("a", unfit("x")), Ok(()));
+    for _ in 0..3 {
+        assert!(matches!(one.next(&seen, now), Next::Pause(_)));
+    }
+    assert_eq!(one.next(&[open("a"), open("b")], now), Next::Ask(1));
+}
+
+#[test]
+fn who_may_be_able_again_with_its_next_transcoder_is_asked_again() {
+    let answers = |_: &str| Some(unfit("x"));
+    let deserted = Seen {
+        deserted: true,
+        ..open("a")
+    };
+    assert!(play(&mut plan(), &[deserted], answers).asked.len() > 1);
+    let mut served = Plan::new(PATIENCE, vec!["a".into()]);
+    assert!(play(&mut served, &[open("a")], answers).asked.len() > 1);
+}
