@@ -29,9 +29,9 @@ pub(super) enum TranscodeError {
     Segment(String),
     #[error("hit max transcode attempts: {0}")]
     MaxAttempts(String),
-    /// Nobody took it in time; the text tells of the last one asked.
+    /// Nobody took it in time.
     #[error("no sessions available ({0})")]
-    NoSession(String),
+    NoSession(Untaken),
     /// Nobody could take it, and a person should know why.
     #[error("{0}")]
     NoRoom(String),
@@ -39,6 +39,25 @@ pub(super) enum TranscodeError {
     Budget,
     #[error("the client is gone")]
     ClientGone,
+}
+
+/// Why nobody took a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Untaken {
+    /// What who pushes may know.
+    pub(super) why: &'static str,
+    /// What became of the last attempt, if there was one: for the log, since it may have
+    /// addresses of ours in it.
+    last_error: Option<String>,
+}
+
+impl std::fmt::Display for Untaken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.last_error {
+            None => out.write_str(self.why),
+            Some(last_error) => write!(out, "{}: {last_error}", self.why),
+        }
+    }
 }
 
 /// All that a segment needs on its way.

@@ -51,6 +51,15 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, text)
     }
 
+    /// A segment that nobody took: go-livepeer's text first, and then what there is to do
+    /// about it, as to wait or to add to them.
+    fn no_sessions(reason: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("No sessions available\n{reason}"),
+        )
+    }
+
     /// A segment that nobody can transcode: the words of the wire in the first line, and
     /// where those say little to a person, what they mean in the second.
     pub(super) fn untranscodable(words: &str) -> Self {
@@ -144,16 +153,8 @@ impl From<TranscodeError> for Refusal {
             TranscodeError::MaxAttempts(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }
-            // exactly this text, which clients know; the reason, with addresses of ours in
-            // it, is in the log
-            TranscodeError::NoSession(_) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "No sessions available")
-            }
-            // that text first, and then what there is to do about it: wait, or add to them
-            TranscodeError::NoRoom(reason) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("No sessions available\n{reason}"),
-            ),
+            TranscodeError::NoSession(untaken) => Self::no_sessions(untaken.why),
+            TranscodeError::NoRoom(reason) => Self::no_sessions(reason),
             TranscodeError::Budget | TranscodeError::ClientGone => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }

@@ -37,6 +37,13 @@ async fn an_orchestrator_without_a_transcoder_makes_no_gateway_ready() {
     }
 }
 
+#[test]
+fn without_orchestrators_a_push_is_told_so() {
+    let gateway = Node::gateway(&[], "");
+    let why = "No sessions available\nno orchestrator is configured\n\n503";
+    assert_eq!(reply(gateway.push(&clips::good(), 0)), why);
+}
+
 /// An orchestrator, its transcoder, and the gateway that has its one session.
 async fn full() -> (Node, Transcoder, Gateway) {
     let orchestrator = Node::orchestrator("max_sessions = 1");

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::TranscodeError;
+use super::{TranscodeError, Untaken};
 use crate::gateway::fault::Fault;
 use crate::gateway::select::{Candidate, select};
 
@@ -39,6 +39,9 @@ const FULL_PAUSE_LAST: Duration = Duration::from_secs(1);
 /// transcoder's sessions are kept for it and the half second in which a session that was
 /// given up is told so; after 4 s a live segment is late anyway.
 const FULL_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Why there is nothing when there was somebody to ask.
+const NOT_TAKEN: &str = "no orchestrator took the segment in time";
 
 /// An orchestrator of the settings, as it is seen now.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ pub(super) struct Plan {
     all_full: Option<(Instant, u32)>,
     /// Who is at it now.
     asking: Option<String>,
-    last_error: String,
+    last_error: Option<String>,
 }
 
 impl Plan {
@@ -131,8 +134,15 @@ impl Plan {
         let is_there = |one: &&Seen<'_>| one.down_for.is_none_or(|down| down <= self.patience);
         let there: Vec<_> = seen.iter().filter(is_there).collect();
         self.rounds += usize::from(!self.asked.is_empty());
-        if there.is_empty() || self.rounds >= MAX_ROUNDS {
-            return Next::Fail(self.no_session());
+        if seen.is_empty() {
+            let reason = "no orchestrator is configured".to_owned();
+            return Next::Fail(TranscodeError::NoRoom(reason));
+        }
+        if there.is_empty() {
+            return Next::Fail(self.no_session("no orchestrator answers"));
+        }
+        if self.rounds >= MAX_ROUNDS {
+            return Next::Fail(self.no_session(NOT_TAKEN));
         }
         for one in seen.iter().filter(|one| one.deserted) {
             // with its next transcoder it may be able
@@ -187,8 +197,9 @@ impl Plan {
         (!reasons.is_empty()).then(|| reasons.join(", or "))
     }
 
-    fn no_session(&self) -> TranscodeError {
-        TranscodeError::NoSession(self.last_error.clone())
+    fn no_session(&self, why: &'static str) -> TranscodeError {
+        let last_error = self.last_error.clone();
+        TranscodeError::NoSession(Untaken { why, last_error })
     }
 
     /// `uri` is asked.
@@ -248,14 +259,19 @@ impl Plan {
         if elsewhere {
             self.asked.insert(uri.to_owned());
         }
-        self.last_error = text;
+        self.last_error = Some(text);
         Ok(())
     }
 
     /// The deadline has passed: who is at it now, if anybody, was too slow.
     pub(super) fn too_late(&mut self) -> TranscodeError {
-        self.suspects.extend(self.asking.take());
-        TranscodeError::NoSession(format!("deadline passed, {}", self.last_error))
+        let slow = self.asking.take();
+        let why = match slow {
+            Some(_) => "the deadline passed before an orchestrator was done",
+            None => NOT_TAKEN,
+        };
+        self.suspects.extend(slow);
+        self.no_session(why)
     }
 
     /// How many attempts there were.

@@ -279,3 +279,28 @@ fn who_may_be_able_again_with_its_next_transcoder_is_asked_again() {
     let mut served = Plan::new(PATIENCE, vec!["a".into()]);
     assert!(play(&mut served, &[open("a")], answers).asked.len() > 1);
 }
+
+#[test]
+fn there_is_a_reason_whether_anybody_was_asked_or_not() {
+    let said = |error: TranscodeError| error.to_string();
+    let end = |seen: &[Seen<'_>]| match play(&mut plan(), seen, |_| Some(busy())).end {
+        Some(Next::Fail(error)) => said(error),
+        end => unreachable!("{end:?}"),
+    };
+    assert_eq!(end(&[]), "no orchestrator is configured");
+    let nobody = "no sessions available (no orchestrator answers)";
+    assert_eq!(end(&[down("a", 9)]), nobody);
+    let refused = "no orchestrator took the segment in time: OrchestratorBusy";
+    assert_eq!(
+        end(&[open("a")]),
+        format!("no sessions available ({refused})")
+    );
+
+    let late = |plan: &mut Plan| said(plan.too_late());
+    let untaken = "no sessions available (no orchestrator took the segment in time)";
+    assert_eq!(late(&mut plan()), untaken);
+    let mut one = plan();
+    one.started("a");
+    let slow = "no sessions available (the deadline passed before an orchestrator was done)";
+    assert_eq!(late(&mut one), slow);
+}
