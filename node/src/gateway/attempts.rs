@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Fault, SubmitError, judge};
 use super::metrics::Metrics;
-use super::orchestrators::{InfoError, Orchestrator, Orchestrators};
+use super::orchestrators::{ALL_DESERTED, InfoError, Orchestrator, Orchestrators};
 use super::segment_data::{self, Job};
 use super::session::Sessions;
 use super::submit::{Answer, Ended, Submission, Timeouts};
@@ -88,8 +88,7 @@ impl Attempts<'_> {
         };
         let result = match result {
             Err(TranscodeError::NoSession(_)) if self.orchestrators.all_deserted() => {
-                let reason = "no orchestrator has a transcoder connected";
-                Err(TranscodeError::NoRoom(reason.to_owned()))
+                Err(TranscodeError::NoRoom(ALL_DESERTED.to_owned()))
             }
             result => result,
         };

@@ -37,6 +37,8 @@ const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
 /// Response headers: go-livepeer accepts 1 MB, and so do we.
 const MAX_HEADER_BYTES: u32 = 1 << 20;
+/// What is said when nobody transcodes for any of them.
+pub(super) const ALL_DESERTED: &str = "no orchestrator has a transcoder connected";
 /// The component in `/readyz`.
 pub(super) const COMPONENT: &str = "orchestrators";
 
@@ -206,6 +208,7 @@ impl Orchestrators {
                 let (sessions, capacity) = (sum(|load| load.sessions), sum(|load| load.capacity));
                 format!("every orchestrator is full: {sessions} of {capacity} sessions are taken")
             }
+            (["without a transcoder"], _) => ALL_DESERTED.to_owned(),
             // they may have changed since
             ([], _) => "every orchestrator is full".to_owned(),
             (why, _) => format!("every orchestrator is {}", why.join(" or ")),

@@ -10,6 +10,8 @@
 //!   and one that drains without a stream is gone in two, and then its successor is waited
 //!   for. What has streams may drain for minutes, and no successor comes before its end. One
 //!   without a transcoder beside them changes nothing in this, unless it has served the stream.
+//! * When a transcoder is all that could help, it is waited for as long as a pod's restart
+//!   takes, and not till the deadline: its pool may be gone for good.
 //! * Who cannot do the job is not asked again, and when that is all of them there is nothing
 //!   to wait for. An orchestrator of ours can do what its transcoders can: one that has lost
 //!   them all, or that has served the stream, may be able again when they are back.
@@ -40,6 +42,10 @@ const FULL_PAUSE_LAST: Duration = Duration::from_secs(1);
 /// given up is told so; after 4 s a live segment is late anyway.
 const FULL_PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long a segment waits while only a transcoder that comes could help: a pod that is
+/// replaced has its successor registered in a few seconds, if its image is there.
+const DESERTED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why there is nothing when there was somebody to ask.
 const NOT_TAKEN: &str = "no orchestrator took the segment in time";
 
@@ -63,7 +69,7 @@ pub(super) enum Next {
     Ask(usize),
     /// Wait, have those in trouble asked how they stand, look again.
     Pause(Duration),
-    /// Answer that all of them are full; they have been for too long.
+    /// Answer that all of them are full or without a transcoder; they have been for too long.
     Full,
     /// Answer with this.
     Fail(TranscodeError),
@@ -94,6 +100,8 @@ pub(super) struct Plan {
     /// Since when full ones are all that can do it and have a transcoder, and how many pauses
     /// there were since.
     all_full: Option<(Instant, u32)>,
+    /// Since when only a transcoder that comes could help, or a full one's end of a session.
+    stranded: Option<Instant>,
     /// Who is at it now.
     asking: Option<String>,
     last_error: Option<String>,
@@ -148,7 +156,10 @@ impl Plan {
             // with its next transcoder it may be able
             self.unfit.remove(one.uri);
         }
-        if there.iter().all(|one| self.is_useless(one)) {
+        let is_over = self.is_stranded_for_long(&there, now);
+        let is_hopeless =
+            |one: &&Seen<'_>| self.is_useless(one) || is_over && self.unfit.contains_key(one.uri);
+        if there.iter().all(is_hopeless) {
             let who = if there.len() == seen.len() {
                 "no orchestrator"
             } else {
@@ -157,6 +168,9 @@ impl Plan {
             let why = self.unfitness().unwrap_or_default();
             let reason = format!("{who} can transcode this: {why}");
             return Next::Fail(TranscodeError::NoRoom(reason));
+        }
+        if is_over {
+            return Next::Full;
         }
         self.asked.clear();
         self.renewed.clear();
@@ -173,8 +187,24 @@ impl Plan {
         Next::Pause(doubled.min(FULL_PAUSE_LAST))
     }
 
+    /// Whether nothing but transcoders has been missing for longer than they are waited for.
+    fn is_stranded_for_long(&mut self, there: &[&Seen<'_>], now: Instant) -> bool {
+        let is_stranded =
+            |one: &&Seen<'_>| one.deserted || self.is_full(one) || self.unfit.contains_key(one.uri);
+        if !there.iter().all(is_stranded) {
+            self.stranded = None;
+            return false;
+        }
+        let since = *self.stranded.get_or_insert(now);
+        now.saturating_duration_since(since) >= DESERTED_PATIENCE
+    }
+
+    fn is_full(&self, one: &Seen<'_>) -> bool {
+        one.opens_no_session && self.full.contains(one.uri)
+    }
+
     fn are_full(&self, there: &[&Seen<'_>]) -> bool {
-        let is_full = |one: &&Seen<'_>| one.opens_no_session && self.full.contains(one.uri);
+        let is_full = |one: &&Seen<'_>| self.is_full(one);
         // a transcoder that restarts is soon back: who was served there may wait for it
         let is_deserted = |one: &&Seen<'_>| one.deserted && !self.has_served(one.uri);
         let is_no_help = |one: &&Seen<'_>| is_full(one) || is_deserted(one) || self.is_useless(one);

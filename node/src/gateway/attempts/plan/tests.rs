@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{FULL_PATIENCE, FULL_PAUSE_LAST, MAX_ROUNDS, Next, Plan, Seen};
+use super::{DESERTED_PATIENCE, FULL_PATIENCE, FULL_PAUSE_LAST, MAX_ROUNDS, Next, Plan, Seen};
 use crate::gateway::attempts::TranscodeError;
 use crate::gateway::fault::Fault;
 use crate::gateway::select::Candidate;
@@ -146,6 +146,31 @@ fn one_that_serves_the_stream_is_waited_for_beside_full_ones() {
     assert_eq!(new.end, Some(Next::Full));
     let mut served = Plan::new(PATIENCE, vec!["b".into()]);
     assert!(play(&mut served, &seen, answers).waited > new.waited);
+}
+
+#[test]
+fn a_transcoder_is_waited_for_as_long_as_a_restart_takes() {
+    let deserted = || Seen {
+        deserted: true,
+        ..open("a")
+    };
+    let answers = |uri: &str| Some(if uri == "b" { capped() } else { busy() });
+    for seen in [vec![deserted()], vec![deserted(), full("b")]] {
+        let mut served = Plan::new(PATIENCE, vec!["a".into()]);
+        let played = play(&mut served, &seen, answers);
+        assert_eq!(played.waited, DESERTED_PATIENCE);
+        assert_eq!(played.end, Some(Next::Full));
+    }
+    // it may be the one that cannot do the job without it
+    let mut served = Plan::new(PATIENCE, vec!["a".into()]);
+    let played = play(&mut served, &[open("a")], |_| Some(unfit("x")));
+    assert_eq!(played.waited, DESERTED_PATIENCE);
+    let why = "no orchestrator can transcode this: it lacks a capability (x)";
+    assert_eq!(played.end, Some(no_room(why)));
+    // one with a transcoder that has no room now may have it in a moment
+    let seen = [deserted(), open("b")];
+    let played = play(&mut plan(), &seen, |_| Some(busy()));
+    assert!(played.waited > DESERTED_PATIENCE);
 }
 
 fn names(count: usize) -> Vec<String> {
