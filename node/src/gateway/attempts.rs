@@ -10,7 +10,6 @@ use bytes::Bytes;
 use livepeer_proto::net;
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::fault::{Fault, SubmitError, judge};
 use super::metrics::Metrics;
@@ -37,8 +36,6 @@ pub(super) enum TranscodeError {
     NoRoom(String),
     #[error("no memory left for the renditions")]
     Budget,
-    #[error("the client is gone")]
-    ClientGone,
 }
 
 /// Why nobody took a segment.
@@ -71,8 +68,6 @@ pub(super) struct Attempts<'a> {
     /// The most bytes of each rendition.
     pub(super) limits: &'a [u64],
     pub(super) timeout_multiplier: u32,
-    /// Cancelled when nobody waits any more: no further attempt is made.
-    pub(super) gone: &'a CancellationToken,
 }
 
 impl Attempts<'_> {
@@ -107,9 +102,6 @@ impl Attempts<'_> {
         plan: &mut Plan,
     ) -> Result<Vec<Bytes>, TranscodeError> {
         loop {
-            if self.gone.is_cancelled() && plan.tries() > 0 {
-                return Err(TranscodeError::ClientGone);
-            }
             let orchestrators = self.orchestrators.all();
             let now = Instant::now();
             match plan.next(&self.look(&orchestrators, now), now) {

@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use livepeer_media::Profile;
-use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::body::{self, BodyError};
@@ -248,7 +247,6 @@ async fn serve(app: &Arc<App>, whole: Whole, client_ip: IpAddr) -> Result<Respon
         probe,
         slice: head.slice,
         reinit: head.config.force_session_reinit,
-        gone: CancellationToken::new(),
     };
     let renditions = segment::process(app, &stream, pushed, entrance).await?;
     Ok(reply(&stream, head.path.seq, renditions, head.multipart))

@@ -155,9 +155,7 @@ impl From<TranscodeError> for Refusal {
             }
             TranscodeError::NoSession(untaken) => Self::no_sessions(untaken.why),
             TranscodeError::NoRoom(reason) => Self::no_sessions(reason),
-            TranscodeError::Budget | TranscodeError::ClientGone => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            }
+            TranscodeError::Budget => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         }
     }
 }

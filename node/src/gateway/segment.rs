@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use livepeer_media::{Probe, Shown};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::attempts::{Attempts, TranscodeError};
@@ -40,8 +39,6 @@ pub(super) struct Pushed {
     pub(super) probe: Option<Probe>,
     pub(super) slice: Option<(u64, u64)>,
     pub(super) reinit: bool,
-    /// Cancelled when the client is gone.
-    pub(super) gone: CancellationToken,
 }
 
 /// Brings the renditions and publishes the segment, whole or not at all.
@@ -127,7 +124,6 @@ async fn transcode(
         body: &pushed.data,
         limits: &limits,
         timeout_multiplier: stream.timeout_multiplier,
-        gone: &pushed.gone,
     };
     attempts.run().await
 }
@@ -175,7 +171,7 @@ fn account(
                 tracing::debug!(manifest_id, seq, %client_ip, seconds, %error, "segment lost");
             }
         }
-        Err(error @ (TranscodeError::Budget | TranscodeError::ClientGone)) => {
+        Err(error @ TranscodeError::Budget) => {
             app.metrics.ended(Outcome::Lost);
             tracing::warn!(manifest_id, seq, %client_ip, seconds, %error, "segment lost");
         }
