@@ -10,6 +10,7 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::context::{Input as Context, StreamIo};
 
 use crate::error::{Error, check};
+use crate::wrap::Wrap;
 use crate::{Packet, Rational};
 
 /// Containers that are opened: the wire's two. Every other demuxer of libav is attack surface.
@@ -43,7 +44,11 @@ pub struct StreamInfo {
 }
 
 /// An open container.
-pub struct Input(Context);
+pub struct Input {
+    context: Context,
+    /// Of MPEG-TS, whose clock wraps.
+    wrap: Option<Wrap>,
+}
 
 impl Input {
     /// Opens a container and reads as far as its streams are known.
@@ -52,12 +57,29 @@ impl Input {
         let mut options = Dictionary::new();
         options.set("format_whitelist", CONTAINERS);
         let context = ffmpeg_next::format::input_from_stream(io, None, Some(options))?;
-        Ok(Self(context))
+        let mut input = Self {
+            context,
+            wrap: None,
+        };
+        if input.format_name() == "mpegts" {
+            input.wrap = Some(Wrap::new(input.starts()));
+        }
+        Ok(input)
+    }
+
+    /// Where its streams start, those that have told so.
+    fn starts(&self) -> Vec<i64> {
+        (0..)
+            .map_while(|index| self.stream_ptr(index).ok())
+            // SAFETY: a stream of this open context.
+            .map(|stream| unsafe { (*stream).start_time })
+            .filter(|&start| start != ffi::AV_NOPTS_VALUE)
+            .collect()
     }
 
     pub(crate) fn as_ptr(&self) -> *const ffi::AVFormatContext {
         // SAFETY: only hands out the pointer; users say why their use is sound.
-        unsafe { self.0.as_ptr() }
+        unsafe { self.context.as_ptr() }
     }
 
     pub(crate) fn stream_ptr(&self, index: usize) -> Result<*mut ffi::AVStream, Error> {
@@ -135,14 +157,31 @@ impl Input {
     }
 
     /// Reads the next packet of any kept stream; false at the end. Unlike ffmpeg-next's
-    /// iterator, this tells of invalid data.
+    /// iterator, this tells of invalid data. Times of MPEG-TS go on where its clock wraps.
     pub fn read(&mut self, packet: &mut Packet) -> Result<bool, Error> {
         packet.clear();
         // SAFETY: context and packet are valid and borrowed alone.
-        match check(unsafe { ffi::av_read_frame(self.0.as_mut_ptr(), packet.as_mut_ptr()) }) {
-            Ok(_) => Ok(true),
+        match check(unsafe { ffi::av_read_frame(self.context.as_mut_ptr(), packet.as_mut_ptr()) }) {
+            Ok(_) => {
+                self.unwrap_times(packet);
+                Ok(true)
+            }
             Err(Error::END) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    fn unwrap_times(&mut self, packet: &mut Packet) {
+        let Some(wrap) = &mut self.wrap else { return };
+        let (pts, dts) = (packet.pts(), packet.dts());
+        if let Some(first) = dts.or(pts) {
+            wrap.begin(first);
+        }
+        if let Some(pts) = pts {
+            packet.set_pts(wrap.place(pts));
+        }
+        if let Some(dts) = dts {
+            packet.set_dts(wrap.place(dts));
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod input;
 pub mod output;
 pub mod packet;
 pub mod process;
+mod wrap;
 
 pub use decoder::Decoder;
 pub use device::CudaDevice;

@@ -57,21 +57,35 @@ pub(crate) fn plain() -> Vec<u8> {
 
 /// Six seconds of the same cut into three segments, as a segmenter cuts a stream.
 pub(crate) fn segments() -> Vec<Vec<u8>> {
-    let last = folder().join("cut-2.ts");
+    cut("cut", "")
+}
+
+/// The same of a stream that begins at `seconds`.
+pub(crate) fn segments_from(seconds: &str) -> Vec<Vec<u8>> {
+    cut(
+        &format!("cut-from-{seconds}"),
+        &format!("-muxdelay 0 -muxpreload 0 -initial_offset {seconds}"),
+    )
+}
+
+fn cut(name: &str, options: &str) -> Vec<Vec<u8>> {
+    let last = folder().join(format!("{name}-2.ts"));
     let guard = MAKING.lock().expect("no test panics while it makes a clip");
     if !last.exists() {
         run(
             "ffmpeg",
             &format!(
                 "-f lavfi -i testsrc2=size=640x360:rate=25 -f lavfi -i sine=frequency=440:sample_rate=48000 \
-                 -t 6 {X264} -c:a aac -f segment -segment_time 2 -segment_format mpegts"
+                 -t 6 {X264} -c:a aac -f segment -segment_time 2 -segment_format mpegts {options}"
             ),
-            &folder().join("cut-%d.ts"),
+            &folder().join(format!("{name}-%d.ts")),
         );
     }
     drop(guard);
     (0..3)
-        .map(|number| fs::read(folder().join(format!("cut-{number}.ts"))).expect("three segments"))
+        .map(|number| {
+            fs::read(folder().join(format!("{name}-{number}.ts"))).expect("three segments")
+        })
         .collect()
 }
 

@@ -89,6 +89,58 @@ async fn the_clock_is_never_below_zero_nor_ahead_of_what_it_times() {
     engine.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn times_go_on_where_the_clock_wraps() {
+    const WRAP: i64 = 1 << 33;
+    let engine = engine().await;
+    // The wrap is at 95443.72 s: inside of the second segment, and between its first picture's
+    // decoding and presentation.
+    for begin in ["95440.7", "95441.7"] {
+        let segments = clips::segments_from(begin);
+        let origin = media::packets(&segments[0])[0].dts - 90_000;
+        // What a reader makes of the wrap does not matter.
+        let since = |time: i64| (time - origin).rem_euclid(WRAP);
+        let (mut last_dts, mut end) = ([-1; 2], None);
+        for (number, source) in segments.iter().enumerate() {
+            let done = engine.transcode(job(source, vec![small()])).await.unwrap();
+            let data = &done.renditions[0].data;
+            let (got, expected) = (media::packets(data), media::packets(source));
+            let first = since(got[0].dts);
+            for (kind, last_dts) in ["video", "audio"].iter().zip(&mut last_dts) {
+                let got = media::of_kind(&got, kind);
+                for packet in &got {
+                    let dts = since(packet.dts);
+                    assert!(dts > *last_dts, "{begin} s, {number}: {dts}, {last_dts}");
+                    assert!(since(packet.pts) >= dts, "{begin} s, {number}: {packet:?}");
+                    *last_dts = dts;
+                }
+                let times = |packets: &[media::Packet]| {
+                    let mut times: Vec<i64> = packets.iter().map(|one| since(one.pts)).collect();
+                    times.sort_unstable();
+                    times
+                };
+                let (got, expected) = (times(&got), times(&media::of_kind(&expected, kind)));
+                assert_eq!(got.len(), expected.len());
+                for (got, expected) in got.iter().zip(&expected) {
+                    assert!((got - expected).abs() <= 1, "{begin} s: {got} {expected}");
+                }
+                if *kind == "video" {
+                    let shown = probed(&engine, source).await.unwrap();
+                    assert!(shown.from >= 0 && shown.until - shown.from == 180_000);
+                    assert_eq!(since(shown.from), expected[0]);
+                    assert!(end.is_none_or(|end| end == since(shown.from)));
+                    end = Some(since(shown.until));
+                }
+            }
+            let clocks = media::transport(data).clocks;
+            let clocks: Vec<i64> = clocks.into_iter().map(since).collect();
+            assert!(clocks[0] <= first, "{begin} s: {clocks:?}, {first}");
+            assert!(clocks.is_sorted(), "{begin} s, {number}: {clocks:?}");
+        }
+    }
+    engine.stop().await;
+}
+
 async fn probed(engine: &Engine, segment: &[u8]) -> Option<Shown> {
     let source = Bytes::copy_from_slice(segment);
     engine.probe(source, "stream").await.unwrap().shown
