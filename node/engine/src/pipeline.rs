@@ -72,6 +72,8 @@ enum Item {
 struct SourceInfo {
     time_base: Rational,
     frame_rate: Rational,
+    /// What the container says; not positive where the frames have to.
+    sample_aspect: Rational,
     audio: Option<CopiedStream>,
 }
 

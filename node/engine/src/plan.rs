@@ -83,6 +83,31 @@ pub(crate) fn keyframes(profile: &Profile) -> Keyframes {
     }
 }
 
+/// Largest part of a sample's width to height that x264's wrapper takes as it is. H.264 has 16
+/// bits for each (Rec. ITU-T H.264, E.2.1).
+const ASPECT_PART: i32 = 4096;
+
+/// A sample's width to height in a rendition, so that it is shown in the source's shape: the
+/// size's rule keeps the shape of the pixels' grid, which is another where samples are not
+/// square. `None` for those that are, or of which nobody says; lpms never says.
+pub(crate) fn sample_aspect(
+    source: Rational,
+    from: (u32, u32),
+    to: (u32, u32),
+) -> Option<Rational> {
+    if !source.is_positive() || source.num == source.den {
+        return None;
+    }
+    let part = |side: i32, one: u32, other: u32| {
+        i64::from(side)
+            .checked_mul(i64::from(one))?
+            .checked_mul(i64::from(other))
+    };
+    let width = part(source.num, from.0, to.1)?;
+    let height = part(source.den, from.1, to.0)?;
+    Some(Rational::reduced(width, height, ASPECT_PART)).filter(|aspect| aspect.is_positive())
+}
+
 /// Settings of the encoder of a rendition.
 pub(crate) fn encoder(
     profile: &Profile,
@@ -126,6 +151,7 @@ pub(crate) fn encoder(
     EncoderSettings {
         codec,
         frame_rate,
+        sample_aspect: None,
         bit_rate,
         max_rate: bit_rate,
         gop,
@@ -263,6 +289,21 @@ mod tests {
             ..profile()
         };
         assert_eq!(keyframes(&profile), Keyframes::EveryFrames(59));
+    }
+
+    #[test]
+    fn samples_that_are_not_square_keep_the_shape_of_the_picture() {
+        let aspect = |num, den, from, to| {
+            sample_aspect(Rational::new(num, den), from, to).map(|one| (one.num, one.den))
+        };
+        let dvd = (720, 480);
+        assert_eq!(aspect(32, 27, dvd, (640, 426)), Some((71, 60)));
+        assert_eq!(aspect(32, 27, (480, 720), (284, 426)), Some((32, 27)));
+        for (num, den) in [(1, 1), (7, 7), (0, 1), (0, 0), (-32, 27)] {
+            assert_eq!(aspect(num, den, dvd, (426, 284)), None);
+        }
+        assert_eq!(aspect(1, i32::MAX, dvd, (426, 284)), None);
+        assert!(aspect(i32::MAX, 2, (u32::MAX, 2), (2, u32::MAX)).is_none());
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct EncoderSettings {
     /// libav's encoder name: `libx264`, `h264_nvenc`.
     pub codec: &'static str,
     pub frame_rate: Rational,
+    /// Width to height of a sample; `None` says nothing about it.
+    pub sample_aspect: Option<Rational>,
     pub bit_rate: i64,
     /// Maximum rate and size of the rate control buffer.
     pub max_rate: i64,
@@ -54,6 +56,9 @@ impl Encoder {
         fields.pix_fmt = source.pixel_format();
         fields.time_base = source.time_base().into();
         fields.framerate = settings.frame_rate.into();
+        if let Some(aspect) = settings.sample_aspect {
+            fields.sample_aspect_ratio = aspect.into();
+        }
         fields.bit_rate = settings.bit_rate;
         fields.rc_max_rate = settings.max_rate;
         fields.rc_min_rate = settings.max_rate;

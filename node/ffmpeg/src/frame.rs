@@ -4,6 +4,7 @@ use std::ptr::NonNull;
 
 use ffmpeg_next::ffi;
 
+use crate::Rational;
 use crate::error::{Error, check};
 
 /// Owns one `AVFrame`; the picture behind it may be shared with other frames, so nothing here
@@ -70,6 +71,11 @@ impl Frame {
     /// libav's number of the pixel format; comparable, otherwise opaque.
     pub fn format(&self) -> i32 {
         self.raw().format
+    }
+
+    /// Width to height of a sample; not positive when unknown.
+    pub fn sample_aspect(&self) -> Rational {
+        self.raw().sample_aspect_ratio.into()
     }
 
     pub fn pts(&self) -> Option<i64> {

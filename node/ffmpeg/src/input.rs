@@ -39,6 +39,9 @@ pub struct StreamInfo {
     pub time_base: Rational,
     /// Guessed; not positive when unknown.
     pub frame_rate: Rational,
+    /// Width to height of a sample by the container, which goes before what frames say; not
+    /// positive when it does not tell.
+    pub sample_aspect: Rational,
     pub sample_rate: u32,
     pub channels: u32,
 }
@@ -138,6 +141,7 @@ impl Input {
                 pixel_format: format,
                 time_base: (*stream).time_base.into(),
                 frame_rate: rate.into(),
+                sample_aspect: (*stream).sample_aspect_ratio.into(),
                 sample_rate: u32::try_from(parameters.sample_rate).unwrap_or(0),
                 channels: u32::try_from(parameters.ch_layout.nb_channels).unwrap_or(0),
             })

@@ -53,6 +53,22 @@ impl Rational {
         Self::new(self.den, self.num)
     }
 
+    /// The nearest fraction of which neither part is above `most`; zero when it is too small.
+    pub fn reduced(num: i64, den: i64, most: i32) -> Self {
+        let mut near = Self::new(0, 1);
+        // SAFETY: plain arithmetic on values; both results are written.
+        unsafe {
+            ffmpeg_next::ffi::av_reduce(
+                &raw mut near.num,
+                &raw mut near.den,
+                num,
+                den,
+                i64::from(most),
+            );
+        }
+        near
+    }
+
     pub fn to_f64(self) -> f64 {
         if self.den == 0 {
             0.0

@@ -78,6 +78,7 @@ impl Output {
             ))?;
             (*stream).time_base = encoder.time_base().into();
             (*stream).avg_frame_rate = frame_rate.into();
+            (*stream).sample_aspect_ratio = (*(*stream).codecpar).sample_aspect_ratio;
             usize::try_from((*stream).index).map_err(|_| Error::INVALID_ARGUMENT)
         }
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
 use livepeer_ffmpeg::{
-    Container, Encoder, FilterGraph, Frame, Output, Packet, Rational, Received, VideoSource,
-    rescale,
+    Container, Encoder, EncoderSettings, FilterGraph, Frame, Output, Packet, Rational, Received,
+    VideoSource, rescale,
 };
 use livepeer_media::{Format, JobError, Profile};
 
@@ -51,6 +51,15 @@ impl Task<'_> {
         }
         Ok(counts)
     }
+
+    /// A sample's width to height in a rendition of that size.
+    fn sample_aspect(&self, frame: &Frame, size: (u32, u32)) -> Option<Rational> {
+        let source = match self.source.sample_aspect {
+            told if told.is_positive() => told,
+            _ => frame.sample_aspect(),
+        };
+        plan::sample_aspect(source, (frame.width(), frame.height()), size)
+    }
 }
 
 /// Filters and encoder for one size of source frames.
@@ -61,6 +70,8 @@ struct Chain {
     width: u32,
     height: u32,
     format: i32,
+    /// What the encoder was told.
+    sample_aspect: Option<Rational>,
 }
 
 /// The muxer, before and after its header.
@@ -127,11 +138,13 @@ impl<'a> Rendition<'a> {
 
     fn picture(&mut self, frame: &Frame) -> Result<(), JobError> {
         let same = self.chain.as_ref().is_some_and(|chain| {
+            let size = (chain.encoder.width(), chain.encoder.height());
             (chain.width, chain.height, chain.format)
                 == (frame.width(), frame.height(), frame.format())
+                && chain.sample_aspect == self.task.sample_aspect(frame, size)
         });
         if !same {
-            // The source changed its size: finish what the old encoder holds, then a new one.
+            // The source changed its size or shape: finish what the old encoder holds, then a new one.
             self.drain()?;
             self.open_chain(frame)?;
         }
@@ -176,13 +189,17 @@ impl<'a> Rendition<'a> {
             Some(Muxer::Open(streams)) => streams.output.wants_global_header(),
             None => false,
         };
-        let settings = plan::encoder(
-            profile,
-            source.frame_rate,
-            self.task.encode_threads,
-            global_header,
-            route,
-        );
+        let sample_aspect = self.task.sample_aspect(frame, size);
+        let settings = EncoderSettings {
+            sample_aspect,
+            ..plan::encoder(
+                profile,
+                source.frame_rate,
+                self.task.encode_threads,
+                global_header,
+                route,
+            )
+        };
         let encoder = Encoder::open(&graph, &settings).map_err(fault)?;
         self.keyframes = Some(KeyframeClock::new(
             plan::keyframes(profile),
@@ -200,6 +217,7 @@ impl<'a> Rendition<'a> {
             width: frame.width(),
             height: frame.height(),
             format: frame.format(),
+            sample_aspect,
         });
         Ok(())
     }

@@ -81,6 +81,7 @@ impl Source {
         Ok(SourceInfo {
             time_base: self.video.time_base,
             frame_rate: self.video.frame_rate,
+            sample_aspect: self.video.sample_aspect,
             audio,
         })
     }

@@ -138,6 +138,16 @@ pub(crate) fn beginning_at(seconds: &str, fps: u32) -> Vec<u8> {
     )
 }
 
+/// One second of a size whose samples are `aspect` wide.
+pub(crate) fn sampled(size: &str, aspect: &str, format: &str) -> Vec<u8> {
+    made(
+        &format!("{size}-{}.{format}", aspect.replace('/', "-")),
+        &format!(
+            "-f lavfi -i testsrc2=size={size}:rate=25 -t 1 -vf setsar={aspect} {X264} -f {format}"
+        ),
+    )
+}
+
 /// Two seconds of 60 fps video without audio.
 pub(crate) fn sixty() -> Vec<u8> {
     made(

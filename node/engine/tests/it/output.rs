@@ -54,6 +54,43 @@ async fn frame_rates_are_converted_and_zero_passes_frames_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn samples_that_are_not_square_are_shown_in_the_sources_shape() {
+    let engine = engine().await;
+    let shape = |data: &[u8]| {
+        let text = media::video(data, "display_aspect_ratio");
+        let (width, height) = text.split_once(':').expect("a shape");
+        width.parse::<f64>().unwrap() / height.parse::<f64>().unwrap()
+    };
+    let smaller = Profile::preset("P240p25fps16x9").unwrap();
+    for (size, aspect, container, first) in [
+        ("720x480", "32/27", "mpegts", "426|284"),
+        ("480x720", "27/32", "mpegts", "284|426"),
+        ("720x480", "8/9", "mp4", "426|284"),
+    ] {
+        let source = clips::sampled(size, aspect, container);
+        let mp4 = Profile {
+            format: Format::Mp4,
+            ..smaller.clone()
+        };
+        let profiles = vec![smaller.clone(), small(), mp4];
+        let done = engine.transcode(job(&source, profiles)).await.unwrap();
+        let sized = media::video(&done.renditions[0].data, "width,height");
+        assert_eq!(sized, first);
+        for rendition in &done.renditions {
+            let (got, expected) = (shape(&rendition.data), shape(&source));
+            assert!((got / expected - 1.0).abs() < 0.01, "{got} {expected}");
+        }
+    }
+    for aspect in ["1/1", "0/1"] {
+        let source = clips::sampled("720x480", aspect, "mpegts");
+        let done = engine.transcode(job(&source, vec![small()])).await.unwrap();
+        let told = media::video(&done.renditions[0].data, "sample_aspect_ratio");
+        assert_eq!(told, "N/A", "{aspect}");
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_audio_packet_is_copied_once() {
     let engine = engine().await;
     let source = clips::plain();
