@@ -4,6 +4,7 @@
 pub mod ask;
 pub mod refusal;
 pub mod rollout;
+pub mod written;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::ListParams;

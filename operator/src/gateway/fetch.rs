@@ -1,19 +1,18 @@
 //! What a gateway depends on: the Orchestrators that it names, and its ingest token. While
 //! none of those is there, also the ones that it has.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource};
 use livepeer_settings::Settings;
 use url::Url;
 
 use crate::api::Gateway;
 use crate::apply::Owner;
 use crate::apply::child::hash;
-use crate::build::settings;
 use crate::context::Context;
 use crate::kind::ReconcileError;
-use crate::names::{Component, Part};
+use crate::names::Component;
+use crate::observe::written;
 use crate::reason::Reason;
 use crate::transcoder_pool::fetch::secret_value;
 use crate::validate::check;
@@ -54,7 +53,10 @@ pub async fn fetch(
         names.push(reference.name.clone());
     }
     if fetched.present.is_empty() && !fetched.missing.is_empty() {
-        fetched.kept = kept(context, owner).await?;
+        let name = &owner.reference.name;
+        let settings =
+            written::fetch(&context.client, &owner.namespace, Component::Gateway, name).await?;
+        fetched.kept = settings.as_ref().map(orchestrators).unwrap_or_default();
     }
     if let Some(reference) = &gateway.spec.ingest.http.token_secret_ref {
         match secret_value(context, &owner.namespace, reference).await {
@@ -69,22 +71,9 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// The orchestrators that the gateway's settings have now.
-async fn kept(context: &Context, owner: &Owner) -> Result<Vec<Url>, kube::Error> {
-    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &owner.namespace);
-    let name = Component::Gateway.child(&owner.reference.name, Part::Settings);
-    let map = maps.get_opt(&name).await?;
-    let file = map.and_then(|map| map.data?.remove(settings::FILE));
-    Ok(file.as_deref().map(orchestrators).unwrap_or_default())
-}
-
-/// The orchestrators in a settings file, which another version of the operator may have
-/// written, or a hand: what no node would take is left out.
-fn orchestrators(file: &str) -> Vec<Url> {
-    let Ok(file) = file.parse::<toml::Table>() else {
-        return Vec::new();
-    };
-    let listed = file
+/// The orchestrators in a gateway's settings; what no node would take is left out.
+fn orchestrators(settings: &toml::Table) -> Vec<Url> {
+    let listed = settings
         .get("gateway")
         .and_then(|gateway| gateway.get("orchestrators")?.as_array());
     listed
@@ -104,11 +93,19 @@ fn is_taken(uri: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::orchestrators;
+    use super::written;
     use crate::build::settings::{common, render};
     use livepeer_settings::{LogLevel, Role};
     use std::time::Duration;
     use url::Url;
+
+    fn orchestrators(file: &str) -> Vec<Url> {
+        let settings = written::parse(file);
+        settings
+            .as_ref()
+            .map(super::orchestrators)
+            .unwrap_or_default()
+    }
 
     #[test]
     fn what_a_gateway_has_is_read_from_the_settings_of_any_version() {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::api::exposure::ServiceType;
 use crate::api::{Orchestrator, TranscoderPool};
 use crate::apply::Owner;
-use crate::build::{service, settings};
+use crate::build::service;
 use crate::context::Context;
 use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
 use crate::names::{Component, Part};
-use crate::observe;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use crate::observe::{self, written};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 use rand::RngExt;
@@ -64,7 +64,13 @@ pub async fn fetch(
     let announced = if service::pending(exposure, service.as_ref()).is_empty() {
         None
     } else {
-        announced(context, &owner.namespace, name).await?
+        let settings = written::fetch(
+            &context.client,
+            &owner.namespace,
+            Component::Orchestrator,
+            name,
+        );
+        settings.await?.as_ref().and_then(service_uri)
     };
     let pools_there = context.stores.pools.state();
     let departed = context.departed.of(&owner.namespace, name, Instant::now());
@@ -91,24 +97,9 @@ pub async fn key(
     Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
 }
 
-/// The service URI that the settings of the orchestrator called `name` have.
-async fn announced(
-    context: &Context,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<Url>, kube::Error> {
-    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    let map = maps
-        .get_opt(&Component::Orchestrator.child(name, Part::Settings))
-        .await?;
-    let file = map.and_then(|map| map.data?.remove(settings::FILE));
-    Ok(file.as_deref().and_then(service_uri))
-}
-
-/// The service URI in a settings file, which another version of the operator may have written.
-fn service_uri(file: &str) -> Option<Url> {
-    let file: toml::Table = file.parse().ok()?;
-    let uri = file.get("orchestrator")?.get("service_uri")?.as_str()?;
+/// The service URI in an orchestrator's settings.
+fn service_uri(settings: &toml::Table) -> Option<Url> {
+    let uri = settings.get("orchestrator")?.get("service_uri")?.as_str()?;
     uri.parse().ok()
 }
 
@@ -142,7 +133,7 @@ fn pools(
 
 #[cfg(test)]
 mod tests {
-    use super::{pools, service_uri};
+    use super::{pools, written};
     use crate::build::settings::{common, render};
     use crate::transcoder_pool::build::tests::pool;
     use kube::core::DeserializeGuard;
@@ -174,6 +165,7 @@ mod tests {
 
     #[test]
     fn what_was_announced_is_read_from_the_settings_of_any_version() {
+        let service_uri = |file: &str| written::parse(file).as_ref().and_then(super::service_uri);
         let mut settings = common(Role::Orchestrator, LogLevel::Info, Duration::ZERO, false);
         assert_eq!(service_uri(&render(&settings)), None);
         let uri: url::Url = "https://192.0.2.1:8935".parse().unwrap();
