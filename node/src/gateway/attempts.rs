@@ -230,31 +230,23 @@ impl Attempts<'_> {
     /// once, and now and then how often, is enough.
     fn log(&self, uri: &str, fault: &Fault, attempt: usize) {
         let (manifest_id, seq) = (self.job.manifest_id.as_str(), self.job.seq);
+        let refused = |reason: &str, what: &str| {
+            if let Some(refusals) = self.sessions.refused(uri, Instant::now()) {
+                tracing::warn!(
+                    manifest_id,
+                    seq,
+                    orchestrator = uri,
+                    reason,
+                    refusals,
+                    "{what}"
+                );
+            }
+        };
         match fault {
             Fault::Busy(reason) | Fault::Capped(reason) => {
-                if let Some(refusals) = self.sessions.refused(uri, Instant::now()) {
-                    tracing::warn!(
-                        manifest_id,
-                        seq,
-                        orchestrator = uri,
-                        reason,
-                        refusals,
-                        "orchestrator has no room"
-                    );
-                }
+                refused(reason, "orchestrator has no room");
             }
-            Fault::Unfit(reason) => {
-                if let Some(refusals) = self.sessions.refused(uri, Instant::now()) {
-                    tracing::warn!(
-                        manifest_id,
-                        seq,
-                        orchestrator = uri,
-                        reason,
-                        refusals,
-                        "orchestrator cannot do the job"
-                    );
-                }
-            }
+            Fault::Unfit(reason) => refused(reason, "orchestrator cannot do the job"),
             Fault::Segment(_)
             | Fault::Work(_)
             | Fault::Orchestrator(_)
