@@ -9,7 +9,7 @@ use livepeer_e2e::network::{Network, STARTS, gateway};
 use livepeer_e2e::stream::clip;
 use serde_json::{Value, json};
 
-use crate::support::{clip as the_clip, network, network_with_outage};
+use crate::support::{clip as the_clip, network, network_with_refusals};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_keeps_a_pod_from_starting_is_in_the_condition() -> Result<()> {
@@ -67,7 +67,7 @@ async fn a_pool_on_gpus_whose_next_pod_is_refused_says_why() -> Result<()> {
 /// Alone: what the operator is refused here, other tests would take for a right that it lacks.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_whose_pod_is_refused_says_why_and_starts_when_it_is_not() -> Result<()> {
-    network_with_outage("refusedo", |network| async move {
+    network_with_refusals("refusedo", |network| async move {
         let class = |name: Value| json!({"podTemplate": {"priorityClassName": name}});
         let orchestrator = ("Orchestrator", "a");
         network

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::problems::{Bad, fits_nowhere, other_program, serves};
-use crate::support::{network, network_with_outage};
+use crate::support::{network, network_with_refusals};
 
 /// Nobody listens there.
 const NO_IMAGE: &str = "127.0.0.1:9/nope:1";
@@ -96,12 +96,7 @@ async fn a_pod_that_is_lost_after_a_bad_edit_comes_back_as_it_was() -> Result<()
 async fn a_good_edit_of_an_orchestrator_replaces_its_pod_and_leaves_no_rehearsal() -> Result<()> {
     network("rolls", |network| async move {
         network.smallest("a", 1).await?;
-        let old = orchestrator(&network).await?;
-        let label = json!({"metadata": {"labels": {"team": "video"}}});
-        let edit = json!({ "podTemplate": label });
-        network.edit("Orchestrator", "a", edit).await?;
-        let new = replaced(&network, &old).await?;
-        ensure!(new.labels()["team"] == "video", "{:?}", new.labels());
+        let new = relabelled(&network).await?;
         install::ready(&network.cluster, &network.namespace, STARTS).await?;
         serves(&network, &new, 0).await?;
         let pods: Api<Pod> = Api::namespaced(network.cluster.client(), &network.namespace);
@@ -118,7 +113,7 @@ async fn a_good_edit_of_an_orchestrator_replaces_its_pod_and_leaves_no_rehearsal
 /// Alone: what the operator is refused here, other tests would take for a right that it lacks.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_quota_has_no_room_for_a_rehearsal_an_orchestrator_rolls_without() -> Result<()> {
-    network_with_outage("quota", |network| async move {
+    network_with_refusals("quota", |network| async move {
         network.smallest("a", 1).await?;
         let quotas: Api<ResourceQuota> =
             Api::namespaced(network.cluster.client(), &network.namespace);
@@ -133,15 +128,21 @@ async fn where_a_quota_has_no_room_for_a_rehearsal_an_orchestrator_rolls_without
             Ok(())
         })
         .await?;
-        let old = orchestrator(&network).await?;
-        let label = json!({"metadata": {"labels": {"team": "video"}}});
-        let edit = json!({ "podTemplate": label });
-        network.edit("Orchestrator", "a", edit).await?;
-        let new = replaced(&network, &old).await?;
-        ensure!(new.labels()["team"] == "video", "{:?}", new.labels());
+        relabelled(&network).await?;
         serving(&network).await
     })
     .await
+}
+
+/// Gives the orchestrator's pods a label, and waits for the one that has it.
+async fn relabelled(network: &Network) -> Result<Pod> {
+    let old = orchestrator(network).await?;
+    let label = json!({"metadata": {"labels": {"team": "video"}}});
+    let edit = json!({ "podTemplate": label });
+    network.edit("Orchestrator", "a", edit).await?;
+    let new = replaced(network, &old).await?;
+    ensure!(new.labels()["team"] == "video", "{:?}", new.labels());
+    Ok(new)
 }
 
 async fn orchestrator(network: &Network) -> Result<Pod> {

@@ -37,10 +37,23 @@ where
     installed(cluster_alone().await?, prefix, body).await
 }
 
-/// Alone, for a body that takes the API server away: one that starts forbids everything
-/// until it has read its roles, so `body` asks itself what was forbidden, and when. Those who
-/// watch it come back up to a minute later (client-go's back-off), DNS and the Services' rules
-/// among them: the next test, which may look at how a network starts, waits until one did.
+/// Alone, for a body in which the operator is refused something, as by a quota: `body` asks
+/// itself what was forbidden, and when, if that matters.
+pub(crate) async fn network_with_refusals<F>(
+    prefix: &str,
+    body: impl FnOnce(Network) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let cluster = with_operator(cluster_alone().await?).await?;
+    on_network(&cluster, prefix, body).await
+}
+
+/// The same for a body that takes the API server away: one that starts forbids everything
+/// until it has read its roles. Those who watch it come back up to a minute later (client-go's
+/// back-off), DNS and the Services' rules among them: the next test, which may look at how a
+/// network starts, waits until one did.
 pub(crate) async fn network_with_outage<F>(
     prefix: &str,
     body: impl FnOnce(Network) -> F,
