@@ -123,7 +123,7 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         context.backoff.succeeded(&key(object));
         return Ok(Action::await_change());
     }
-    if object.stored_conditions().is_empty() {
+    if is_new(object) {
         let ready = Verdict::new(Truth::Unknown, Reason::Starting, "seen by the operator");
         let mut verdicts = Verdicts::only(ready);
         verdicts.reconciling = Some((Reason::Starting, "children are being made".to_owned()));
@@ -179,29 +179,20 @@ fn look_again(wait: Duration) -> Action {
 
 /// The children cannot be made true now: they stay, and their pods may serve on, so facts and
 /// conditions are what the pods say. A refusal is tried again with back-off, since each try
-/// is a request that changes nothing.
+/// is a request that changes nothing. A new resource has no pods: the API server takes up to
+/// 100 ms to say so, in which what it waits for may come.
 async fn stay<K: Kind>(
     object: &K,
     context: &Context,
     ready: Verdict,
     refused: bool,
 ) -> Result<Action, ReconcileError> {
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
-    let mut pods = observe::pods(
-        &context.client,
-        &context.http,
-        &namespace,
-        K::COMPONENT,
-        &name,
-        "",
-    )
-    .await?;
-    // there is no newer template than theirs
-    for pod in &mut pods {
-        pod.current = true;
-    }
-    let registered = object.registered(context).await?;
+    let (pods, registered) = if is_new(object) {
+        (Vec::new(), 0)
+    } else {
+        let pods = pods(object, context).await?;
+        (pods, object.registered(context).await?)
+    };
     let facts = seen(object.stored_facts(), &pods, registered);
     let gpu = object.gpu().map(|_| rollout::gpu(&pods));
     let verdicts = kept(ready, gpu, rollout::draining(&pods));
@@ -212,6 +203,28 @@ async fn stay<K: Kind>(
         context.backoff.succeeded(&key(object));
         look_again(LOOK_AGAIN_NOT_READY)
     })
+}
+
+/// No turn has said anything of it yet.
+fn is_new<K: Kind>(object: &K) -> bool {
+    object.stored_conditions().is_empty()
+}
+
+/// The pods of a resource whose children stay: there is no newer template than theirs.
+async fn pods<K: Kind>(object: &K, context: &Context) -> Result<Vec<PodReport>, kube::Error> {
+    let mut pods = observe::pods(
+        &context.client,
+        &context.http,
+        &object.namespace().unwrap_or_default(),
+        K::COMPONENT,
+        &object.name_any(),
+        "",
+    )
+    .await?;
+    for pod in &mut pods {
+        pod.current = true;
+    }
+    Ok(pods)
 }
 
 /// The stored facts, with what its pods and its orchestrator say now.
