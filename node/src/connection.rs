@@ -1,6 +1,8 @@
 //! Bounds on an accepted connection that the HTTP library does not set: the time until
 //! its first bytes, and the time that a peer may leave ours unread.
 
+pub(crate) mod activity;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -25,6 +25,7 @@ use tower::ServiceExt as _;
 
 use super::client_ip::Peer;
 use super::{App, hls, page, push};
+use crate::connection::activity::Activity;
 use crate::connection::{self, USER_TIMEOUT};
 
 /// Connections at once: viewers and pushes. More wait in the kernel's queue.
@@ -48,6 +49,16 @@ const IDLE_TIME: Duration = Duration::from_secs(6 * 60);
 /// For what is then still under way: replies to an HTTP/2 client that opens no window
 /// for them would else wait for ever.
 const LAST_REQUESTS: Duration = Duration::from_secs(15 * 60);
+
+/// In which a viewer takes a segment, or loses the connection. The bytes of a segment count
+/// as the stream's for as long as they wait for a viewer, so what waits for all viewers
+/// together is what the stream brought in this time. Who needs longer for a segment of a few
+/// seconds cannot watch it live.
+const TAKE_TIME: Duration = Duration::from_secs(30);
+
+/// The segments that wait for the viewer on a request's connection.
+#[derive(Clone, Default)]
+pub(super) struct Waiting(pub(super) Activity);
 
 /// Ends the connection of a request when all that is under way on it is answered.
 #[derive(Debug, Clone)]
@@ -185,21 +196,31 @@ async fn serve_one(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let asked = Arc::new(Notify::new());
     let (asking, handle) = (Arc::clone(&asked), Leave(leave.clone()));
+    let waiting = Waiting::default();
+    let Waiting(untaken) = waiting.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         asking.notify_one();
         request.extensions_mut().insert(handle.clone());
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(waiting.clone());
         routes.clone().oneshot(request)
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let served = async {
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = leave.cancelled() => {}
+            // HTTP/1.1 ends sooner by itself
+            () = idle(&asked) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        timeout(LAST_REQUESTS, connection).await?
+    };
     tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = leave.cancelled() => {}
-        // HTTP/1.1 ends sooner by itself
-        () = idle(&asked) => {}
+        ended = served => ended,
+        () = untaken.overdue(TAKE_TIME) => Err("a segment was not taken".into()),
     }
-    connection.as_mut().graceful_shutdown();
-    timeout(LAST_REQUESTS, connection).await?
 }
 
 /// Until no request has begun for [`IDLE_TIME`].
@@ -209,13 +230,21 @@ async fn idle(asked: &Notify) {
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
     use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Extension, Router};
+    use bytes::Bytes;
+    use http::Request;
     use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::{AsyncWriteExt as _, duplex};
     use tokio::time::{Instant, timeout};
     use tokio_util::sync::CancellationToken;
 
-    use super::{IDLE_TIME, Peer, builder, serve_one};
+    use super::{IDLE_TIME, Peer, TAKE_TIME, Waiting, builder, serve_one};
+
+    fn peer() -> Peer {
+        Peer("127.0.0.1:1".parse().unwrap())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_only_answers_pings_is_closed() {
@@ -226,12 +255,74 @@ mod tests {
             .await
             .unwrap();
         let began = Instant::now();
-        let from = Peer("127.0.0.1:1".parse().unwrap());
         let leave = CancellationToken::new();
-        let served = serve_one(builder(), far, from, Router::new(), leave);
+        let served = serve_one(builder(), far, self::peer(), Router::new(), leave);
         // either may be the first to close
         let ended = timeout(2 * IDLE_TIME, async { tokio::join!(served, peer) }).await;
         assert!(ended.is_ok() && began.elapsed() >= IDLE_TIME);
         drop(requests);
+    }
+
+    /// More than any window or buffer here takes.
+    fn one_segment() -> Router {
+        let segment = async |Extension(Waiting(waiting)): Extension<Waiting>| {
+            waiting
+                .begin()
+                .with_bytes(Bytes::from_static(&[7; 8 << 20]))
+        };
+        Router::new().route("/1.ts", get(segment))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_viewer_that_takes_no_segment_loses_the_connection() {
+        let began = Instant::now();
+        let (mut near, far) = duplex(1 << 16);
+        near.write_all(b"GET /1.ts HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            .await
+            .unwrap();
+        let served = serve_one(
+            builder(),
+            far,
+            peer(),
+            one_segment(),
+            CancellationToken::new(),
+        );
+        let ended = timeout(2 * TAKE_TIME, served).await.expect("in time");
+        assert!(ended.is_err() && began.elapsed() == TAKE_TIME);
+        drop(near);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_does_one_keep_it_who_opens_no_window_and_asks_on() {
+        let (near, far) = duplex(1 << 16);
+        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut requests, peer) = client
+            .handshake::<_, Body>(TokioIo::new(near))
+            .await
+            .unwrap();
+        let served = serve_one(
+            builder(),
+            far,
+            self::peer(),
+            one_segment(),
+            CancellationToken::new(),
+        );
+        let asks = async {
+            let mut unread = Vec::new();
+            loop {
+                let get = Request::get("http://gateway/1.ts").body(Body::empty());
+                unread.push(requests.send_request(get.unwrap()).await);
+                tokio::time::sleep(TAKE_TIME / 4).await;
+            }
+        };
+        let began = Instant::now();
+        let ended = timeout(2 * TAKE_TIME, async {
+            tokio::select! {
+                ended = served => ended,
+                _ = async { tokio::join!(asks, peer) } => Ok(()),
+            }
+        });
+        assert!(ended.await.expect("in time").is_err());
+        assert_eq!(began.elapsed().as_secs(), TAKE_TIME.as_secs());
     }
 }

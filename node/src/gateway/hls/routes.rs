@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use livepeer_media::Format;
 use tokio::time::Instant;
 
 use crate::gateway::App;
+use crate::gateway::server::Waiting;
 
 const PLAYLIST_TYPE: &str = "application/x-mpegURL";
 const PLAYLIST_CACHE: &str = "no-cache";
@@ -55,6 +57,7 @@ pub(in crate::gateway) async fn media(
 /// `/stream/{manifestID}/{rendition}/{seq}.{ts|mp4}`
 pub(in crate::gateway) async fn segment(
     State(app): State<Arc<App>>,
+    Extension(Waiting(waiting)): Extension<Waiting>,
     Path((manifest_id, rendition, file)): Path<(String, String, String)>,
 ) -> Response {
     let found = app
@@ -71,7 +74,7 @@ pub(in crate::gateway) async fn segment(
                 (header::CONTENT_TYPE, content_type),
                 (header::CACHE_CONTROL, SEGMENT_CACHE),
             ];
-            (OPEN, headers, data).into_response()
+            (OPEN, headers, waiting.begin().with_bytes(data)).into_response()
         }
         None => not_found(),
     }
