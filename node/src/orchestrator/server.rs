@@ -1,8 +1,8 @@
 //! The one listener of an orchestrator: TLS, HTTP/2 and HTTP/1.1, gRPC and the rest on
 //! the same port (go-livepeer `server/rpc.go`).
 //!
-//! Bounds are here: connections, time to shake hands and to begin, size of headers, idle
-//! time.
+//! Bounds are here: connections, time to shake hands and to begin, size of headers, time
+//! without a request.
 //! HTTP/2 pings from our side find peers that are frozen or cut off.
 
 use std::convert::Infallible;
@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use livepeer_proto::dial::{PING_INTERVAL, PING_TIMEOUT};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::connection::activity::Activity;
 use crate::connection::{self, USER_TIMEOUT};
 
 /// Connections at once. A gateway has a few, a transcoder has two.
@@ -45,6 +47,10 @@ const MAX_HEADER_BYTES_READ: u32 = 4 * MAX_HEADER_BYTES;
 /// Between two requests on an HTTP/1.1 connection, and for the head of one. Go's
 /// clients close theirs after one minute, so it is they who close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A connection without a request for so long takes no more (go-livepeer: the same). HTTP/2
+/// has no such time itself, and pings are answered by anybody. A register stream is a
+/// request that lasts.
+const IDLE_TIMEOUT_HTTP2: Duration = Duration::from_secs(10 * 60);
 /// Requests at once on one HTTP/2 connection, register stream included.
 const MAX_STREAMS: u32 = 256;
 /// Bytes of one body that may be on their way: a whole live segment, so that it is
@@ -71,7 +77,6 @@ pub(crate) struct Server {
 /// What every connection needs.
 #[derive(Clone)]
 struct Service {
-    tls: TlsAcceptor,
     grpc: Router,
     http: Router,
     tasks: TaskTracker,
@@ -81,8 +86,8 @@ struct Service {
 impl Server {
     /// Serves until `closing`; then lets requests in flight end, briefly.
     pub(crate) async fn serve(self, closing: CancellationToken, connected: impl Fn(usize)) {
+        let tls = TlsAcceptor::from(self.tls);
         let service = Service {
-            tls: TlsAcceptor::from(self.tls),
             grpc: self.grpc,
             http: self.http,
             tasks: TaskTracker::new(),
@@ -94,10 +99,10 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     connected(MAX_CONNECTIONS - free.available_permits());
-                    let (service, abort) = (service.clone(), abort.clone());
+                    let (service, tls, abort) = (service.clone(), tls.clone(), abort.clone());
                     service.tasks.clone().spawn(async move {
                         tokio::select! {
-                            () = service.connection(stream, peer, permit) => {}
+                            () = service.connection(tls, stream, peer, permit) => {}
                             () = abort.cancelled() => {}
                         }
                     });
@@ -134,7 +139,13 @@ async fn next(
 }
 
 impl Service {
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, _permit: OwnedSemaphorePermit) {
+    async fn connection(
+        self,
+        tls: TlsAcceptor,
+        stream: TcpStream,
+        peer: SocketAddr,
+        _permit: OwnedSemaphorePermit,
+    ) {
         let set = stream
             .set_nodelay(true)
             .and_then(|()| connection::user_timeout(&stream, USER_TIMEOUT));
@@ -142,13 +153,24 @@ impl Service {
             tracing::debug!(%peer, %error, "connection gone");
             return;
         }
-        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await;
+        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
             Err(_) => return tracing::debug!(%peer, "no TLS in time"),
         };
+        let stream = connection::first_byte_within(stream, FIRST_BYTE_TIMEOUT);
+        self.requests(stream, peer).await;
+    }
+
+    /// Answers what is asked on one connection.
+    async fn requests<S>(self, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (grpc, http) = (self.grpc, self.http);
+        let activity = Activity::default();
+        let requests = activity.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
             let router = if is_grpc(&request) {
                 grpc.clone()
@@ -157,15 +179,16 @@ impl Service {
             };
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(PeerAddr(peer));
+            let underway = requests.begin();
             async move {
                 if is_too_long(request.headers()) {
                     return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
                 }
-                Ok::<_, Infallible>(answer(router, request).await)
+                let response = answer(router, request).await;
+                Ok::<_, Infallible>(response.map(|body| underway.with_body(body)))
             }
         });
         let builder = builder(self.tasks);
-        let stream = connection::first_byte_within(stream, FIRST_BYTE_TIMEOUT);
         let connection = builder.serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
@@ -173,6 +196,11 @@ impl Service {
             () = self.closing.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
+            }
+            () = activity.idle(IDLE_TIMEOUT_HTTP2) => {
+                connection.as_mut().graceful_shutdown();
+                let ended = tokio::time::timeout(CLOSE_GRACE, connection).await;
+                ended.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
@@ -242,11 +270,17 @@ where
 mod tests {
     use std::sync::Arc;
 
-    use super::{CLOSE_GRACE, next};
+    use super::{CLOSE_GRACE, IDLE_TIMEOUT_HTTP2, Service, next};
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::Request;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
     use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
 
     #[tokio::test(start_paused = true)]
     async fn the_end_is_seen_while_every_connection_is_taken() {
@@ -257,5 +291,44 @@ mod tests {
         closing.cancel();
         let accepted = timeout(CLOSE_GRACE, next(&listener, &full, &closing)).await;
         assert!(accepted.expect("it is seen").is_none());
+    }
+
+    /// Whether the connection of a client that asks for `path` once is kept.
+    async fn held(path: &str) -> bool {
+        let never = get(async || std::future::pending::<()>().await);
+        let service = Service {
+            grpc: Router::new(),
+            http: Router::new().route("/never", never),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut requests, peer) = client
+            .handshake::<_, Body>(TokioIo::new(near))
+            .await
+            .unwrap();
+        let request = Request::get(format!("https://orchestrator{path}")).body(Body::empty());
+        let asks = async {
+            let answer = requests.send_request(request.unwrap()).await;
+            std::future::pending::<()>().await;
+            drop(answer);
+        };
+        let from = "127.0.0.1:1".parse().unwrap();
+        let served = async {
+            tokio::select! {
+                () = service.requests(far, from) => {}
+                _ = async { tokio::join!(asks, peer) } => {}
+            }
+        };
+        timeout(3 * IDLE_TIMEOUT_HTTP2, served).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_for_what_is_asked_on_it_and_not_for_pings() {
+        let began = Instant::now();
+        assert!(!held("/nothing").await);
+        assert_eq!(began.elapsed().as_secs(), IDLE_TIMEOUT_HTTP2.as_secs());
+        assert!(held("/never").await);
     }
 }
