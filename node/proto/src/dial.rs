@@ -5,9 +5,10 @@
 //!
 //! This is the one place that says so; nothing else in the project skips it.
 //!
-//! Plaintext is not spoken: settings and custom resources take `https://` only.
-//! go-livepeer's gateway would also dial `http://`, where an orchestrator was told to
-//! listen so; segments and secrets would cross networks for all to read.
+//! Plaintext is not spoken to peers: settings, custom resources and what an orchestrator
+//! announces of itself must be `https://`. go-livepeer's gateway would also dial `http://`,
+//! where an orchestrator was told to listen so; segments and secrets would cross networks
+//! for all to read.
 
 use std::sync::Arc;
 use std::time::Duration;

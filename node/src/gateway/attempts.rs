@@ -270,8 +270,9 @@ fn judge_info(error: InfoError) -> Fault {
         InfoError::Capped(_) | InfoError::Draining => Fault::Capped(error.to_string()),
         InfoError::Unreachable(_) | InfoError::Timeout => Fault::Connection(error.to_string()),
         InfoError::Refused(_) => Fault::Orchestrator(error.to_string()),
-        InfoError::NoTranscoder | InfoError::ForeignStore | InfoError::Capabilities(_) => {
-            Fault::Unfit(error.to_string())
-        }
+        InfoError::NoTranscoder
+        | InfoError::NotHttps(_)
+        | InfoError::ForeignStore
+        | InfoError::Capabilities(_) => Fault::Unfit(error.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use livepeer_proto::net::orchestrator_client::OrchestratorClient;
 use livepeer_proto::{dial, errors, headers, net};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
+use url::Url;
 
 use super::lack;
 
@@ -36,6 +37,9 @@ pub(in crate::gateway) enum InfoError {
     Refused(String),
     #[error("takes no work itself")]
     NoTranscoder,
+    /// Nobody else is to read the segments, nor to say where they go.
+    #[error("takes segments at `{0}`, which is no address of the form https://host:port")]
+    NotHttps(String),
     /// It announces an object store, where its renditions would be: nothing is fetched from
     /// there (`rendition::address`), so no segment need be tried.
     #[error("keeps renditions in an object store, from which none is fetched")]
@@ -190,6 +194,10 @@ fn check(job: &net::Capabilities, info: &net::OrchestratorInfo) -> Result<(), In
     if info.transcoder.is_empty() {
         return Err(InfoError::NoTranscoder);
     }
+    let at = Url::parse(&info.transcoder).ok();
+    if !at.is_some_and(|at| at.scheme() == "https" && at.host().is_some()) {
+        return Err(InfoError::NotHttps(info.transcoder.clone()));
+    }
     // only who has one says so (go-livepeer `server/rpc.go`)
     if !info.storage.is_empty() {
         return Err(InfoError::ForeignStore);
@@ -226,6 +234,13 @@ mod tests {
         let job = message(&software(), 1, "");
         let mut info = net::OrchestratorInfo::default();
         assert_eq!(check(&job, &info), Err(InfoError::NoTranscoder));
+        for elsewhere in ["http://o:1", "o:1", "https://", "file:///o"] {
+            info.transcoder = elsewhere.into();
+            assert_eq!(
+                check(&job, &info),
+                Err(InfoError::NotHttps(elsewhere.into()))
+            );
+        }
         info.transcoder = "https://o:1".into();
         assert!(matches!(
             check(&job, &info),

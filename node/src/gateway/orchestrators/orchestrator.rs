@@ -147,6 +147,7 @@ impl Orchestrator {
             | Err(
                 InfoError::Refused(_)
                 | InfoError::NoTranscoder
+                | InfoError::NotHttps(_)
                 | InfoError::ForeignStore
                 | InfoError::Capabilities(_),
             ) => {}
