@@ -1,7 +1,10 @@
 //! GET of a segment from a peer: HTTP/1.1, certificates unseen, as go-livepeer's
 //! `drivers/local.go` and `server/ot_rpc.go` do it. A transcoder fetches its sources
-//! so, and an orchestrator what a `/segment` body only names.
+//! so, and an orchestrator what a `/segment` body only names, on the public Internet.
 
+mod public;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use livepeer_proto::dial;
@@ -25,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(60);
 pub enum FetchError {
     #[error("invalid segment url")]
     Url,
+    #[error("the segment's url leads to no public address")]
+    Private,
     /// The status line, as go-livepeer's error has it.
     #[error("{0}")]
     Status(http::StatusCode),
@@ -39,7 +44,7 @@ impl FetchError {
     fn is_of_the_connection(&self) -> bool {
         match self {
             Self::Transport(_) | Self::Body(BodyError::Broken(_)) => true,
-            Self::Url | Self::Status(_) => false,
+            Self::Url | Self::Private | Self::Status(_) => false,
             Self::Body(BodyError::NoRoom(_) | BodyError::Slow) => false,
         }
     }
@@ -49,30 +54,51 @@ impl FetchError {
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     client: reqwest::Client,
+    public: bool,
 }
 
+/// Takes any address.
 impl Default for Fetcher {
     fn default() -> Self {
-        let client = reqwest::Client::builder()
+        Self::new(false)
+    }
+}
+
+impl Fetcher {
+    /// Takes public addresses only: for what anybody may name.
+    #[must_use]
+    pub fn public() -> Self {
+        Self::new(true)
+    }
+
+    fn new(public: bool) -> Self {
+        let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(dial::client_config(&[b"http/1.1"]))
             .http1_only()
             .connect_timeout(dial::CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .pool_idle_timeout(IDLE)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
+            .no_proxy();
+        let builder = if public {
+            builder.dns_resolver(Arc::new(public::PublicNames))
+        } else {
+            builder
+        };
+        let client = builder
             .build()
             .expect("the options are constant and do not contradict");
-        Self { client }
+        Self { client, public }
     }
-}
 
-impl Fetcher {
     /// Fetches the segment at `url`; once more when a connection fails early.
     pub async fn fetch(&self, url: &str, budget: &Budget) -> Result<Received, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::Url);
+        }
+        if self.public && !public::may_be_public(&url) {
+            return Err(FetchError::Private);
         }
         let began = Instant::now();
         match self.fetch_once(url.clone(), budget).await {

@@ -87,6 +87,10 @@ pub struct OrchestratorSettings {
     /// sessions survive it. Absent: both are new at every start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// A gateway may send a URL in place of a segment. Absent or false: it must lead to the
+    /// public Internet, or anybody could have the orchestrator ask for what lies in its own
+    /// network. True where gateways keep segments there.
+    pub private_sources: bool,
     /// Budget of bytes for all segments and renditions in flight.
     pub max_buffered_bytes: u64,
 }
@@ -101,6 +105,7 @@ impl Default for OrchestratorSettings {
             max_sessions: None,
             credentials_dir: None,
             data_dir: None,
+            private_sources: false,
             max_buffered_bytes: DEFAULT_MAX_BUFFERED_BYTES,
         }
     }

@@ -172,6 +172,7 @@ async fn read_source(
                     BodyError::NoRoom(NoRoom::TooLarge(_)) | BodyError::Slow | BodyError::Broken(_),
                 )
                 | FetchError::Url
+                | FetchError::Private
                 | FetchError::Status(_)
                 | FetchError::Transport(_) => {
                     Refusal::new(http::StatusCode::BAD_REQUEST, "BadRequest")

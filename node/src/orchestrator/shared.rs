@@ -76,7 +76,11 @@ impl Shared {
             sources: budget.part(settings.max_buffered_bytes / 8 * SOURCES_EIGHTHS),
             budget,
             backend,
-            fetcher: Fetcher::default(),
+            fetcher: if settings.private_sources {
+                Fetcher::default()
+            } else {
+                Fetcher::public()
+            },
             metrics,
             settings: process.settings.clone(),
             lifecycle: process.lifecycle.clone(),

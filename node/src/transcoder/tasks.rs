@@ -149,6 +149,7 @@ fn unfetched(error: &FetchError) -> &'static str {
             BodyError::NoRoom(NoRoom::TooLarge(_)) | BodyError::Slow | BodyError::Broken(_),
         )
         | FetchError::Url
+        | FetchError::Private
         | FetchError::Status(_)
         | FetchError::Transport(_) => errors::TRANSCODER_UNAVAILABLE,
     }

@@ -1,14 +1,24 @@
 //! `POST /segment` that no gateway sends: statuses of the wire, over HTTP/1.1 and HTTP/2.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
+use axum::routing::get;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use livepeer_proto::headers::encode;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use livepeer_proto::headers::{SEGMENT_URI, encode};
 use livepeer_proto::net::{self, transcode_result};
 use prost::Message as _;
 use sha2::Sha256;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::node::Node;
 use crate::wire::{Gateway, SEGMENT};
@@ -153,4 +163,71 @@ async fn admitted(orchestrator: &Node) {
     while orchestrator.status()["sessions"] != 1 {
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Where segments lie that are only named: at `/1.ts` and another one at `/2.ts`. How often
+/// somebody asked.
+async fn segments_on_loopback(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let routes = Router::new()
+        .route("/1.ts", get(async || SEGMENT))
+        .route("/2.ts", get(async || "another one"))
+        .layer(map_request(move |request: Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(request)
+        }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tasks.spawn(async { axum::serve(listener, routes).await.unwrap() });
+    (base, asked)
+}
+
+/// The answer to a segment whose body only names it.
+async fn named(gateway: &Gateway, url: String) -> (u16, Bytes) {
+    let by_url = HeaderValue::from_static(SEGMENT_URI);
+    let request = gateway
+        .post(&gateway.h2, "", &encode(&gateway.segment()))
+        .headers([(CONTENT_TYPE, by_url)].into_iter().collect());
+    let response = request.body(url).send().await.unwrap();
+    (response.status().as_u16(), response.bytes().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_only_named_is_fetched() {
+    let mut tasks = JoinSet::new();
+    let (base, _) = segments_on_loopback(&mut tasks).await;
+    let orchestrator = Node::orchestrator("max_sessions = 2\nprivate_sources = true");
+    let gateway = Gateway::at(orchestrator.addr).await;
+    let (status, body) = named(&gateway, format!("{base}/1.ts")).await;
+    assert_eq!(status, 200);
+    let reply = net::TranscodeResult::decode(body).unwrap();
+    let error = transcode_result::Result::Error("no transcoders available".to_owned());
+    assert_eq!(reply.result, Some(error));
+    for (url, status, text) in [
+        (format!("{base}/2.ts"), 403, "Forbidden"),
+        (format!("{base}/none.ts"), 400, "BadRequest"),
+        ("ftp://127.0.0.1/1.ts".to_owned(), 400, "BadRequest"),
+        ("no url".to_owned(), 400, "BadRequest"),
+    ] {
+        let (got, body) = named(&gateway, url.clone()).await;
+        assert_eq!(got, status, "{url}");
+        assert!(body.starts_with(text.as_bytes()), "{url}: {body:?}");
+    }
+    orchestrator.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_in_the_orchestrators_own_network_is_asked_for_a_segment() {
+    let mut tasks = JoinSet::new();
+    let (base, asked) = segments_on_loopback(&mut tasks).await;
+    let by_name = base.replace("127.0.0.1", "localhost");
+    let orchestrator = Node::orchestrator("max_sessions = 2");
+    let gateway = Gateway::at(orchestrator.addr).await;
+    for base in [base, by_name] {
+        let (status, _) = named(&gateway, format!("{base}/1.ts")).await;
+        assert_eq!(status, 400, "{base}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    orchestrator.assert_no_panic();
 }
