@@ -183,8 +183,8 @@ impl Slot {
         }
         let watched = tokio::select! {
             biased;
-            watched = self.watch(worker, id, deadline, &mut files) => watched,
             () = reply.closed() => return self.cancel(worker, id).await,
+            watched = self.watch(worker, id, deadline, &mut files) => watched,
         };
         drop(running);
         let (ended, after) = match watched {
@@ -260,7 +260,20 @@ impl Slot {
         let mut used = worker.cpu_time();
         loop {
             tokio::select! {
+                // first what a worker that never stops talking would keep from being seen
                 biased;
+                () = sleep_until(deadline) => return Watched::Late,
+                _ = memory.tick() => {
+                    let limit = self.shared.limits.memory_per_worker;
+                    let used = worker.resident_bytes().unwrap_or(0);
+                    if used > limit {
+                        let reason = format!("it uses {used} bytes of memory, limit {limit}");
+                        return Watched::Lost { at_fault: true, reason };
+                    }
+                    if let Err(error) = files.account() {
+                        return Watched::Refused(error);
+                    }
+                }
                 event = worker.next() => match event {
                     Event::Said(Reply::Progress { attempt, .. }) if attempt == id => {
                         moved = Instant::now();
@@ -277,7 +290,6 @@ impl Slot {
                         return Watched::Lost { at_fault: crashed, reason };
                     }
                 },
-                () = sleep_until(deadline) => return Watched::Late,
                 () = sleep_until(moved + STALL) => {
                     let reason = format!("no progress for {STALL:?}");
                     // A stopped or starved process is no fault of its job; one that spins is.
@@ -286,17 +298,6 @@ impl Slot {
                         _ => false,
                     };
                     return Watched::Lost { at_fault, reason };
-                }
-                _ = memory.tick() => {
-                    let limit = self.shared.limits.memory_per_worker;
-                    let used = worker.resident_bytes().unwrap_or(0);
-                    if used > limit {
-                        let reason = format!("it uses {used} bytes of memory, limit {limit}");
-                        return Watched::Lost { at_fault: true, reason };
-                    }
-                    if let Err(error) = files.account() {
-                        return Watched::Refused(error);
-                    }
                 }
             }
         }
