@@ -143,7 +143,6 @@ impl Follow<'_> {
         let mut settings = self.process.settings.clone();
         let drain = self.process.lifecycle.draining();
         while !drain.is_cancelled() {
-            while draining.try_join_next().is_some() {}
             let ended = tokio::select! {
                 ended = self.register_once(&mut settings, draining) => ended,
                 () = self.worker.stop.cancelled() => return,
@@ -185,6 +184,7 @@ impl Follow<'_> {
             self.worker.metrics.registered();
             let replaced = CancellationToken::new();
             let _over = replaced.clone().drop_guard();
+            while draining.try_join_next().is_some() {}
             let ends = self.ends(&replaced, draining);
             let worker = self.worker.clone();
             let mut serving = Box::pin(async move { registration.serve(&worker, ends).await });

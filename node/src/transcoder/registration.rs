@@ -19,6 +19,7 @@ use livepeer_proto::net::transcoder_client::TranscoderClient;
 use livepeer_proto::net::{NotifySegment, RegisterRequest};
 use livepeer_proto::{errors, net};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::backoff::Ended;
@@ -80,6 +81,9 @@ pub(crate) struct Registration {
     secret: Arc<str>,
     /// Known when the orchestrator is one of ours.
     id: Option<String>,
+    /// Its tasks alone: those of the worker may never be through while another registration
+    /// stands.
+    tasks: TaskTracker,
 }
 
 /// When a registration shall end.
@@ -108,6 +112,7 @@ impl Registration {
             notices: Notices::Silent(Box::pin(call)),
             secret: offer.secret.into(),
             id: None,
+            tasks: TaskTracker::new(),
         };
         match tokio::time::timeout(REFUSED_WITHIN, new.answered()).await {
             Ok(Err(status)) => Err(refusal(&status)),
@@ -165,9 +170,23 @@ impl Registration {
         if is_teardown(&notice) {
             worker.sessions.end(session_of(&notice));
         } else {
-            worker
-                .tasks
-                .spawn(worker.clone().run(notice, Arc::clone(&self.secret)));
+            let task = worker.clone().run(notice, Arc::clone(&self.secret));
+            self.spawn(task, &worker.tasks);
+        }
+    }
+
+    /// Who waits for all tasks of the `worker` waits for this one too.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static, worker: &TaskTracker) {
+        self.tasks.spawn(worker.track_future(task));
+    }
+
+    /// Waits for its last task, and [`LINGER`] after it.
+    fn idle(&self) -> impl Future<Output = ()> + use<> {
+        let tasks = self.tasks.clone();
+        async move {
+            tasks.close();
+            tasks.wait().await;
+            tokio::time::sleep(LINGER).await;
         }
     }
 
@@ -187,14 +206,8 @@ impl Registration {
             return;
         }
         loop {
-            let idle = async {
-                while !worker.tasks.is_empty() {
-                    tokio::time::sleep(LINGER / 10).await;
-                }
-                tokio::time::sleep(LINGER).await;
-            };
             tokio::select! {
-                () = idle => return,
+                () = self.idle() => return,
                 () = worker.stop.cancelled() => return,
                 notice = self.next() => match notice {
                     Ok(Some(notice)) => self.take(notice, worker),
@@ -219,8 +232,36 @@ fn refusal(status: &Status) -> RegisterError {
 
 #[cfg(test)]
 mod tests {
-    use super::{RegisterError, refusal};
+    use std::future::pending;
+    use std::time::Duration;
+
+    use super::{LINGER, Notices, RegisterError, Registration, refusal};
+    use tokio::time::{Instant, timeout};
+    use tokio_util::task::TaskTracker;
     use tonic::Status;
+
+    fn registration() -> Registration {
+        Registration {
+            notices: Notices::Silent(Box::pin(pending())),
+            secret: "secret".into(),
+            id: None,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_replaced_ends_however_long_its_successor_has_tasks() {
+        let (replaced, successor) = (registration(), registration());
+        let worker = TaskTracker::new();
+        let task = Duration::from_secs(2);
+        successor.spawn(pending(), &worker);
+        replaced.spawn(tokio::time::sleep(task), &worker);
+        let since = Instant::now();
+        let ended = timeout(10 * task, replaced.idle()).await;
+        assert!(ended.is_ok(), "it waits for its successor's tasks");
+        assert_eq!(since.elapsed(), task + LINGER);
+        assert_eq!(worker.len(), 1);
+    }
 
     #[test]
     fn a_wrong_secret_is_told_from_a_lost_connection() {
