@@ -17,7 +17,7 @@ pub(crate) struct MemberId(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Willing {
     Yes,
-    /// It was told to stop: only when nobody else is there.
+    /// It was told to stop: only when nobody else is there that is able.
     AsLastResort,
     /// It finishes what it has.
     No,
@@ -126,22 +126,17 @@ impl<H: Clone> Registry<H> {
 
     /// Picks a transcoder. Nothing is noted until [`Self::place`].
     pub(crate) fn pick(&self, wanted: Wanted<'_>) -> Result<(MemberId, H), PickError> {
-        let free = |willing: Willing| {
-            self.members
-                .iter()
-                .filter(move |(id, member)| member.willing == willing && !wanted.tried.contains(id))
+        let free = |(id, member): &(&MemberId, &Member<H>)| {
+            member.willing != Willing::No && !wanted.tried.contains(id)
         };
-        let candidates: Vec<_> = match free(Willing::Yes).count() {
-            0 => free(Willing::AsLastResort).collect(),
-            _ => free(Willing::Yes).collect(),
-        };
-        if candidates.is_empty() {
+        let mut able: Vec<_> = self.members.iter().filter(free).collect();
+        if able.is_empty() {
             return Err(PickError::Empty);
         }
-        let able: Vec<_> = candidates
-            .into_iter()
-            .filter(|(_, member)| can_do(wanted.job, &member.offer.capabilities))
-            .collect();
+        able.retain(|(_, member)| can_do(wanted.job, &member.offer.capabilities));
+        // a last resort is one only beside others that are able
+        let most = able.iter().map(|(_, member)| member.willing).min();
+        able.retain(|(_, member)| Some(member.willing) == most);
         let current = self.placed.get(wanted.session);
         if let Some((id, member)) = able.iter().find(|(id, _)| Some(*id) == current) {
             return Ok((**id, member.handle.clone()));
@@ -213,9 +208,11 @@ impl<H: Clone> Registry<H> {
             .fold(0, |sum, member| sum.saturating_add(member.offer.capacity))
     }
 
-    /// What at least one of them can do.
+    /// What at least one can do, the last resorts too: without it their sessions' segments
+    /// would be refused before anybody is asked.
     pub(crate) fn abilities(&self) -> BitString {
-        BitString::of(self.counted().flat_map(|member| {
+        let willing = |member: &&Member<H>| member.willing != Willing::No;
+        BitString::of(self.members.values().filter(willing).flat_map(|member| {
             BitString(member.offer.capabilities.bitstring.clone())
                 .bits()
                 .collect::<Vec<_>>()
@@ -255,7 +252,8 @@ fn can_do(job: Option<&net::Capabilities>, offered: &net::Capabilities) -> bool 
 #[cfg(test)]
 mod tests {
     use super::{MemberId, Offer, PickError, Registry, Urgency, Wanted, Willing};
-    use livepeer_proto::{capabilities, net};
+    use livepeer_proto::capabilities::{self, BitString, Capability};
+    use livepeer_proto::net;
 
     fn offer(capacity: u32) -> Offer {
         Offer {
@@ -327,19 +325,45 @@ mod tests {
         assert_eq!(registry.pick(wanted("a", &[first])).unwrap().0, second);
     }
 
+    /// What [`offer`] has not.
+    fn hevc() -> net::Capabilities {
+        let bits = BitString::of([Capability::HevcDecode as u32]);
+        capabilities::message(&bits, 1, "0.9.1")
+    }
+
     #[test]
     fn a_job_that_nobody_can_do_is_told_from_a_lack_of_transcoders() {
         let mut registry = Registry::default();
         registry.add(offer(1), ());
-        let job = net::Capabilities {
-            bitstring: vec![1 << 15],
-            ..net::Capabilities::default()
-        };
+        let job = hevc();
         let wanted = Wanted {
             job: Some(&job),
             ..wanted("a", &[])
         };
         assert_eq!(registry.pick(wanted).err(), Some(PickError::Incapable));
+    }
+
+    #[test]
+    fn a_last_resort_does_what_nobody_else_can() {
+        let mut registry = Registry::default();
+        let able = Offer {
+            capabilities: hevc(),
+            ..offer(1)
+        };
+        let leaving = registry.add(able, ());
+        registry.add(offer(1), ());
+        registry.set_willing(leaving, "pool", Willing::AsLastResort);
+        let job = hevc();
+        let wanted = Wanted {
+            job: Some(&job),
+            ..wanted("a", &[])
+        };
+        assert_eq!(registry.pick(wanted).unwrap().0, leaving);
+        let bits = BitString(job.bitstring.clone());
+        assert!(bits.is_subset_of(&registry.abilities()));
+        registry.set_willing(leaving, "pool", Willing::No);
+        assert_eq!(registry.pick(wanted).err(), Some(PickError::Incapable));
+        assert!(!bits.is_subset_of(&registry.abilities()));
     }
 
     #[test]
