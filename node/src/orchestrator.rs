@@ -221,9 +221,8 @@ async fn watch_sessions(shared: &Shared, process: &Process) {
         shared.update_metrics();
         let draining = process.lifecycle.phase() >= Phase::Draining;
         let now = Instant::now();
-        for session in shared.sessions.sweep(now, draining) {
+        for session in shared.end_idle_sessions(now, draining) {
             tracing::info!(session_id = session, "idle session ended");
-            shared.end_session(&session);
         }
         let empty = draining && shared.sessions.count() == 0;
         if held_for(&mut empty_since, empty, now) >= Some(LAST_FETCH) {

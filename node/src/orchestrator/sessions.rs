@@ -110,8 +110,9 @@ impl Sessions {
         self.with(|sessions| sessions.get(id).is_some_and(|session| !session.ended))
     }
 
-    /// Removes the sessions that have been idle for too long and returns their ids.
-    pub(crate) fn sweep(&self, now: Instant, draining: bool) -> Vec<String> {
+    /// Removes the sessions that have been idle for too long and returns their ids. Nothing is
+    /// admitted before `free` is through with each: it would meet one that has just begun again.
+    pub(crate) fn sweep(&self, now: Instant, draining: bool, free: impl Fn(&str)) -> Vec<String> {
         let is_idle = |session: &Session| {
             if draining {
                 now.duration_since(session.last_done) > IDLE_DRAINING
@@ -127,6 +128,7 @@ impl Sessions {
                 .collect();
             for id in &idle {
                 sessions.remove(id);
+                free(id);
             }
             idle
         })
@@ -204,6 +206,10 @@ mod tests {
     use super::{AdmitError, IDLE, IDLE_DRAINING, QUEUE, Sessions};
     use std::time::Duration;
     use tokio::time::{Instant, timeout};
+
+    fn swept(sessions: &Sessions, draining: bool) -> Vec<String> {
+        sessions.sweep(Instant::now(), draining, |_| {})
+    }
 
     #[tokio::test(start_paused = true)]
     async fn new_sessions_stop_at_the_limit_and_known_ones_go_on() {
@@ -303,11 +309,22 @@ mod tests {
         drop(idle.turn().await);
         drop(idle);
         tokio::time::advance(IDLE_DRAINING + Duration::from_secs(1)).await;
-        assert!(sessions.sweep(Instant::now(), false).is_empty());
-        assert_eq!(sessions.sweep(Instant::now(), true), ["idle"]);
+        assert!(swept(&sessions, false).is_empty());
+        assert_eq!(swept(&sessions, true), ["idle"]);
         tokio::time::advance(IDLE).await;
-        assert!(sessions.sweep(Instant::now(), false).is_empty());
+        assert!(swept(&sessions, false).is_empty());
         assert!(sessions.end("busy") && !sessions.end("busy"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_admitted_while_what_an_idle_session_has_is_freed() {
+        let sessions = Sessions::default();
+        drop(sessions.admit("a", 1, Instant::now()).unwrap().turn().await);
+        tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+        let swept = sessions.sweep(Instant::now(), false, |_| {
+            assert!(sessions.inner.try_lock().is_err());
+        });
+        assert_eq!(swept, ["a"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,8 +339,8 @@ mod tests {
             does.took(Duration::from_secs(1));
             sessions.admit("fails", 0, Instant::now()).unwrap();
         }
-        assert!(sessions.sweep(Instant::now(), false).is_empty());
-        assert_eq!(sessions.sweep(Instant::now(), true), ["fails"]);
+        assert!(swept(&sessions, false).is_empty());
+        assert_eq!(swept(&sessions, true), ["fails"]);
     }
 
     #[tokio::test(start_paused = true)]

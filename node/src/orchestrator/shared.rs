@@ -7,6 +7,7 @@ use livepeer_proto::net;
 use livepeer_settings::status::RegisteredTranscoder;
 use livepeer_settings::{OrchestratorSettings, Settings};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -146,9 +147,20 @@ impl Shared {
         }
     }
 
-    /// Frees all that a session has.
+    /// Ends a session, as its gateway asked.
     pub(crate) fn end_session(&self, session: &str) {
         self.sessions.end(session);
+        self.free(session);
+    }
+
+    /// Ends those that have been idle for too long and returns their ids.
+    pub(crate) fn end_idle_sessions(&self, now: Instant, draining: bool) -> Vec<String> {
+        let free = |session: &str| self.free(session);
+        self.sessions.sweep(now, draining, free)
+    }
+
+    /// Frees all that a session has.
+    fn free(&self, session: &str) {
         self.store.end(session);
         self.backend.end_session(session);
     }
