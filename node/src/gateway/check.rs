@@ -26,10 +26,10 @@ pub(super) struct Untranscodable(pub(super) String);
 /// open their codecs anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceFormat {
-    video: String,
-    pixel_format: Option<String>,
-    size: (u32, u32),
-    audio: Option<String>,
+    pub(super) video: String,
+    pub(super) pixel_format: Option<String>,
+    pub(super) size: (u32, u32),
+    pub(super) audio: Option<String>,
 }
 
 /// Probes a segment of a stream. `None`: nobody could look.

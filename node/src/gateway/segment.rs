@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::App;
 use super::attempts::{Attempts, TranscodeError};
+use super::check;
 use super::duration;
 use super::hls::timeline::Segment;
 use super::metrics::Outcome;
@@ -49,12 +50,13 @@ pub(super) async fn process(
     entrance: Entrance,
 ) -> Result<Vec<Bytes>, TranscodeError> {
     let begun = Instant::now();
-    let (key, changed) = stream.begin(pushed.seq, &pushed.hash, pushed.probe.as_ref(), begun);
-    let result = transcode(app, stream, &pushed, changed, entrance.budget()).await;
+    let probe = pushed.probe.as_ref();
+    let work = stream.begin(pushed.seq, &pushed.hash, probe, begun);
+    let result = transcode(app, stream, &pushed, work.reinit, entrance.budget()).await;
     let segment = result.as_ref().ok().map(|renditions| Segment {
         hash: pushed.hash,
-        changed,
-        duration: duration::played(pushed.duration_ms, pushed.probe.as_ref()),
+        source: probe.and_then(check::source_format),
+        duration: duration::played(pushed.duration_ms, probe),
         shown: shown(&pushed),
         files: std::iter::once(&pushed.data)
             .chain(renditions)
@@ -64,7 +66,7 @@ pub(super) async fn process(
     let kept = app.budget.limit() / KEPT_SHARE;
     let share = kept / (app.streams.active().max(1) as u64);
     let share = share.min(entrance.budget().limit() / KEPT_SHARE);
-    stream.finish(key, segment, share, Instant::now());
+    stream.finish(work, segment, share, Instant::now());
     app.streams.make_room(kept);
     account(app, stream, &pushed, &result, begun.elapsed());
     drop(entrance);
@@ -75,7 +77,7 @@ async fn transcode(
     app: &App,
     stream: &Stream,
     pushed: &Pushed,
-    changed: bool,
+    reinit: bool,
     budget: &Budget,
 ) -> Result<Vec<Bytes>, TranscodeError> {
     if stream.profiles.is_empty() {
@@ -106,7 +108,7 @@ async fn transcode(
         profiles: Arc::clone(&stream.profiles),
         capabilities,
         slice: pushed.slice,
-        reinit: pushed.reinit || changed,
+        reinit: pushed.reinit || reinit,
     };
     let measured = duration::measured(pushed.probe.as_ref());
     let plays = job.duration().max(measured.unwrap_or_default());

@@ -46,10 +46,21 @@ pub(super) struct Stream {
     state: Mutex<State>,
 }
 
+/// Work on a segment has begun; its end must be told with [`Stream::finish`].
+#[derive(Debug)]
+pub(super) struct Begun {
+    key: Key,
+    /// Codecs must be opened anew.
+    pub(super) reinit: bool,
+}
+
 #[derive(Debug)]
 struct State {
     timeline: Timeline,
+    /// Of the last segment that began.
     source: Option<SourceFormat>,
+    /// It is another than before, and no segment of it has come back yet.
+    reinit: bool,
     size: Option<(u32, u32)>,
     fps: Option<f64>,
     in_flight: u32,
@@ -107,6 +118,7 @@ impl Stream {
             state: Mutex::new(State {
                 timeline: Timeline::default(),
                 source: None,
+                reinit: false,
                 size: None,
                 fps: None,
                 in_flight: 0,
@@ -123,40 +135,43 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Work on a segment begins. Tells whether codecs must be opened anew.
+    /// Work on a segment begins.
     pub(super) fn begin(
         &self,
         seq: u64,
         hash: &[u8; 32],
         probe: Option<&Probe>,
         now: Instant,
-    ) -> (Key, bool) {
+    ) -> Begun {
         let mut state = self.state();
         state.in_flight += 1;
         state.last_heard = now;
         let key = state.timeline.begin(seq, hash);
-        let Some((probe, format)) = probe.and_then(|probe| Some((probe, source_format(probe)?)))
-        else {
-            return (key, false);
-        };
-        if let Some(video) = &probe.video {
+        if let Some(video) = probe.and_then(|probe| probe.video.as_ref()) {
             state.size = Some((video.width, video.height)).filter(|size| size.0 > 0 && size.1 > 0);
             state.fps = Some(video.fps).filter(|fps| *fps > 0.0);
         }
-        let changed = state.source.as_ref().is_some_and(|old| *old != format);
-        state.source = Some(format);
-        (key, changed)
+        if let Some(format) = probe.and_then(source_format) {
+            state.reinit |= state.source.as_ref().is_some_and(|old| *old != format);
+            state.source = Some(format);
+        }
+        let reinit = state.reinit;
+        Begun { key, reinit }
     }
 
     /// Work on a segment is over; `share` is how many bytes the stream may keep.
-    pub(super) fn finish(&self, key: Key, segment: Option<Segment>, share: u64, now: Instant) {
+    pub(super) fn finish(&self, work: Begun, segment: Option<Segment>, share: u64, now: Instant) {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
         state.last_heard = now;
         if let Some(segment) = &segment {
             state.last_duration = segment.duration;
+            // not for one of an earlier format, nor for one that opened nothing
+            if work.reinit && segment.source == state.source {
+                state.reinit = false;
+            }
         }
-        state.timeline.finish(key, segment, now);
+        state.timeline.finish(work.key, segment, now);
         state.timeline.shrink_to(share);
     }
 
@@ -297,5 +312,89 @@ impl Stream {
             live: state.ended.is_none(),
             seconds: now.saturating_duration_since(self.started).as_secs(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Begun, Stream, StreamStart};
+    use crate::gateway::check::source_format;
+    use crate::gateway::hls::timeline::Segment;
+    use livepeer_media::{Format, Probe, VideoInfo};
+    use tokio::time::Instant;
+
+    fn stream() -> Stream {
+        let start = StreamStart {
+            manifest_id: "a".to_owned(),
+            client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            profiles: Vec::new(),
+            format: Format::MpegTs,
+            timeout_multiplier: 1,
+            resolution: None,
+        };
+        Stream::new(start, Instant::now())
+    }
+
+    fn probe(height: u32) -> Probe {
+        Probe {
+            format: "mpegts".into(),
+            video: Some(VideoInfo {
+                codec: "h264".into(),
+                width: 1280,
+                height,
+                pixel_format: Some("yuv420p".into()),
+                fps: 25.0,
+                packets: 50,
+            }),
+            audio: None,
+            duration: Duration::from_secs(2),
+            keyframe: true,
+            shown: None,
+        }
+    }
+
+    fn begin(stream: &Stream, seq: u64, height: u32) -> Begun {
+        stream.begin(seq, &[0; 32], Some(&probe(height)), Instant::now())
+    }
+
+    fn succeed(stream: &Stream, work: Begun, height: u32) {
+        let segment = Segment {
+            hash: [0; 32],
+            source: source_format(&probe(height)),
+            duration: Duration::from_secs(2),
+            shown: None,
+            files: Vec::new(),
+        };
+        stream.finish(work, Some(segment), u64::MAX, Instant::now());
+    }
+
+    fn fail(stream: &Stream, work: Begun) {
+        stream.finish(work, None, u64::MAX, Instant::now());
+    }
+
+    #[test]
+    fn codecs_are_opened_anew_until_a_segment_of_the_other_format_has_come_back() {
+        let stream = stream();
+        let (before, failed) = (begin(&stream, 9, 720), begin(&stream, 10, 1080));
+        assert!(!before.reinit && failed.reinit);
+        succeed(&stream, before, 720);
+        fail(&stream, failed);
+        let again = begin(&stream, 10, 1080);
+        assert!(again.reinit);
+        succeed(&stream, again, 1080);
+        assert!(!begin(&stream, 11, 1080).reinit);
+    }
+
+    #[test]
+    fn segments_from_before_a_change_do_not_stand_for_those_after_it() {
+        let stream = stream();
+        let [before, other, back] =
+            [(9, 720), (10, 1080), (11, 720)].map(|(seq, height)| begin(&stream, seq, height));
+        succeed(&stream, before, 720);
+        succeed(&stream, other, 1080);
+        fail(&stream, back);
+        assert!(begin(&stream, 11, 720).reinit);
     }
 }

@@ -3,9 +3,9 @@
 //! Pushes overlap and finish in any order; a playlist may only grow at its end. So a
 //! finished segment waits for those before it: until they are through, have failed,
 //! or have not come within [`HOLD_BACK`]. What is missing then is marked by a
-//! discontinuity, as is a clock that does not go on. A sequence number that goes far back,
-//! or comes again with other bytes when the playlist is past it, is a stream that started
-//! over: it continues behind a discontinuity.
+//! discontinuity, as is a clock that does not go on, or a source of another format. A
+//! sequence number that goes far back, or comes again with other bytes when the playlist is
+//! past it, is a stream that started over: it continues behind a discontinuity.
 //!
 //! All renditions of a segment are published at once, so their playlists are always
 //! aligned. Pure: the time comes in.
@@ -20,6 +20,7 @@ use livepeer_media::Shown;
 
 use super::clock;
 use super::playlist::{Entry, Window};
+use crate::gateway::check::SourceFormat;
 
 /// Segments listed in a media playlist, as go-livepeer does.
 const WINDOW: usize = 6;
@@ -64,9 +65,9 @@ fn far_back(next: Key) -> Key {
 pub(in crate::gateway) struct Segment {
     /// Of the source; tells a repeated push from a stream that started over.
     pub(in crate::gateway) hash: [u8; 32],
-    /// Other codecs, another size or other tracks than the segment before: players must
-    /// be told (RFC 8216 §4.3.2.3).
-    pub(in crate::gateway) changed: bool,
+    /// What its source is made of, where that is known: players must be told when it is not
+    /// what that of the segment before was (RFC 8216 §4.3.2.3).
+    pub(in crate::gateway) source: Option<SourceFormat>,
     pub(in crate::gateway) duration: Duration,
     /// Its place on the stream's clock, where it is known.
     pub(in crate::gateway) shown: Option<Shown>,
@@ -122,6 +123,9 @@ pub(in crate::gateway) struct Timeline {
     next: Option<Key>,
     /// When that segment is shown.
     shown: Option<Shown>,
+    /// What the source of the last published segment was made of, or of the last one of which
+    /// that is known.
+    source: Option<SourceFormat>,
     next_number: u64,
     discontinuities: u64,
     target_seconds: u64,
@@ -229,9 +233,14 @@ impl Timeline {
             .shown
             .zip(segment.shown)
             .is_some_and(|(before, now)| !clock::goes_on(before, now));
-        let follows = |next| next == key && !segment.changed && !jumps;
+        let before = self.source.as_ref().zip(segment.source.as_ref());
+        let changed = before.is_some_and(|(before, now)| before != now);
+        let follows = |next| next == key && !changed && !jumps;
         let discontinuity = self.next.is_some_and(|next| !follows(next));
         self.shown = segment.shown;
+        if segment.source.is_some() {
+            self.source.clone_from(&segment.source);
+        }
         self.note_sizes(&segment);
         self.past.push_back((key, segment.hash));
         self.published.push_back(Published {

@@ -36,15 +36,15 @@ fn publish(stream: &Stream, bytes: usize) {
 
 fn publish_one_of(duration: Duration, stream: &Stream, bytes: usize) {
     let now = Instant::now();
-    let (key, _) = stream.begin(0, &[0; 32], None, now);
+    let begun = stream.begin(0, &[0; 32], None, now);
     let segment = Segment {
         hash: [0; 32],
-        changed: false,
+        source: None,
         duration,
         shown: None,
         files: vec![bytes::Bytes::from(vec![0; bytes])],
     };
-    stream.finish(key, Some(segment), u64::MAX, now);
+    stream.finish(begun, Some(segment), u64::MAX, now);
 }
 
 // server/push_test.go: ShouldRemoveSessionAfterTimeout, ResetWatchdog

@@ -5,11 +5,12 @@ use livepeer_media::Shown;
 use tokio::time::Instant;
 
 use super::{FAILED, HOLD_BACK, Segment, Timeline};
+use crate::gateway::check::SourceFormat;
 
 fn segment(tag: u8) -> Segment {
     Segment {
         hash: [tag; 32],
-        changed: false,
+        source: None,
         duration: Duration::from_secs(2),
         shown: None,
         files: vec![Bytes::from(vec![tag; 1000])],
@@ -239,17 +240,39 @@ fn a_clock_that_begins_anew_under_numbers_that_go_on_is_a_discontinuity() {
     assert_eq!(names(&timeline), ["1", "2", "!3", "4", "5", "6"]);
 }
 
-#[test]
-fn a_segment_of_another_format_begins_behind_a_discontinuity() {
+/// The names of five segments that finish in this order, each with the height of its picture,
+/// where it is known.
+fn names_of_sizes(finished: [(usize, Option<u32>); 5]) -> Vec<String> {
     let mut timeline = Timeline::default();
-    for (seq, changed) in [(0, true), (1, false), (2, true), (3, false)] {
-        let tag = u8::try_from(seq).unwrap();
-        let key = timeline.begin(seq, &[tag; 32]);
+    let keys = [0, 1, 2, 3, 4].map(|seq| timeline.begin(seq, &[0; 32]));
+    for (seq, height) in finished {
         let segment = Segment {
-            changed,
-            ..segment(tag)
+            source: height.map(|height| SourceFormat {
+                video: "h264".to_owned(),
+                pixel_format: None,
+                size: (1280, height),
+                audio: None,
+            }),
+            ..segment(0)
         };
-        timeline.finish(key, Some(segment), Instant::now());
+        timeline.finish(keys[seq], Some(segment), Instant::now());
     }
-    assert_eq!(names(&timeline), ["0", "1", "!2", "3"]);
+    names(&timeline)
+}
+
+#[test]
+fn a_segment_of_another_format_begins_behind_a_discontinuity_whichever_finishes_first() {
+    let (one, other) = (Some(720), Some(1080));
+    let marked = ["0", "!1", "2", "!3", "4"];
+    let in_order = [(0, one), (1, other), (2, other), (3, one), (4, one)];
+    assert_eq!(names_of_sizes(in_order), marked);
+    let out_of_order = [(2, other), (4, one), (3, one), (1, other), (0, one)];
+    assert_eq!(names_of_sizes(out_of_order), marked);
+}
+
+#[test]
+fn a_segment_of_unknown_format_is_taken_for_one_of_the_format_before() {
+    let one = Some(720);
+    let unseen = [(0, one), (1, None), (2, one), (3, Some(1080)), (4, None)];
+    assert_eq!(names_of_sizes(unseen), ["0", "1", "2", "!3", "4"]);
 }
