@@ -60,7 +60,7 @@ async fn read(path: &PathBuf) -> Option<Vec<u8>> {
 
 fn apply(settings: &watch::Sender<Arc<Settings>>, level: &LevelHandle, new: Settings) {
     let old = Arc::clone(&settings.borrow());
-    let merged = merge(&old, &new);
+    let merged = old.with_live_fields(&new);
     if merged.without_live_fields() != new.without_live_fields() {
         tracing::warn!("settings changed that need a restart; only the live ones take effect now");
     }
@@ -69,21 +69,6 @@ fn apply(settings: &watch::Sender<Arc<Settings>>, level: &LevelHandle, new: Sett
         settings.send_replace(Arc::new(merged));
         tracing::info!("settings changed");
     }
-}
-
-/// `old` with the live fields of `new`.
-fn merge(old: &Settings, new: &Settings) -> Settings {
-    let mut merged = old.clone();
-    merged.log_level = new.log_level;
-    merged
-        .gateway
-        .orchestrators
-        .clone_from(&new.gateway.orchestrators);
-    merged.gateway.profiles.clone_from(&new.gateway.profiles);
-    merged.gateway.max_streams = new.gateway.max_streams;
-    merged.orchestrator.max_sessions = new.orchestrator.max_sessions;
-    merged.transcoder.max_sessions = new.transcoder.max_sessions;
-    merged
 }
 
 #[cfg(test)]
@@ -98,7 +83,7 @@ mod tests {
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
-    use super::{follow, merge};
+    use super::follow;
     use crate::cli::Arguments;
     use crate::logging;
 
@@ -153,31 +138,5 @@ mod tests {
             changed = timeout(LONG, settings.changed()) => changed.unwrap().unwrap(),
         }
         assert_eq!(settings.borrow().gateway.max_streams, 2);
-    }
-
-    #[test]
-    fn live_fields_are_taken_and_the_rest_is_kept() {
-        let old = Settings::default();
-        let mut new = Settings::default();
-        new.transcoder.max_sessions = Some(2);
-        new.gateway.http_addr.set_port(1);
-        let merged = merge(&old, &new);
-        assert_eq!(merged.transcoder.max_sessions, Some(2));
-        assert_eq!(merged.gateway.http_addr, old.gateway.http_addr);
-    }
-
-    #[test]
-    fn what_merges_is_exactly_what_is_called_live() {
-        let mut new = Settings {
-            log_level: livepeer_settings::LogLevel::Trace,
-            ..Settings::default()
-        };
-        new.gateway.orchestrators.clear();
-        new.gateway.profiles.clear();
-        new.gateway.max_streams = 1;
-        new.orchestrator.max_sessions = Some(1);
-        new.transcoder.max_sessions = Some(1);
-        assert_eq!(new.without_live_fields(), Settings::default());
-        assert_eq!(merge(&Settings::default(), &new), new);
     }
 }

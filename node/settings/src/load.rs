@@ -299,12 +299,21 @@ mod tests {
     }
 
     #[test]
-    fn live_fields_do_not_change_the_rest() {
-        let mut edited = Settings::default();
-        edited.gateway.orchestrators.clear();
-        edited.orchestrator.max_sessions = Some(3);
-        assert_eq!(edited.without_live_fields(), Settings::default());
-        edited.gateway.http_addr.set_port(1);
-        assert_ne!(edited.without_live_fields(), Settings::default());
+    fn live_fields_are_taken_and_the_rest_is_kept() {
+        let mut new = Settings {
+            log_level: crate::LogLevel::Trace,
+            ..Settings::default()
+        };
+        new.gateway.orchestrators.clear();
+        new.gateway.profiles.clear();
+        new.gateway.max_streams = 1;
+        new.orchestrator.max_sessions = Some(1);
+        new.transcoder.max_sessions = Some(1);
+        assert_eq!(new.without_live_fields(), Settings::default());
+        assert_eq!(Settings::default().with_live_fields(&new), new);
+        let live = new.clone();
+        new.gateway.http_addr.set_port(1);
+        assert_ne!(new.without_live_fields(), Settings::default());
+        assert_eq!(Settings::default().with_live_fields(&new), live);
     }
 }

@@ -94,15 +94,21 @@ impl Settings {
     /// equal differ in nothing that needs a new process.
     #[must_use]
     pub fn without_live_fields(&self) -> Self {
-        let plain = Self::default();
-        let mut rest = self.clone();
-        rest.log_level = plain.log_level;
-        rest.gateway.orchestrators = plain.gateway.orchestrators;
-        rest.gateway.profiles = plain.gateway.profiles;
-        rest.gateway.max_streams = plain.gateway.max_streams;
-        rest.orchestrator.max_sessions = plain.orchestrator.max_sessions;
-        rest.transcoder.max_sessions = plain.transcoder.max_sessions;
-        rest
+        self.with_live_fields(&Self::default())
+    }
+
+    /// This file with the *live* fields of another.
+    #[must_use]
+    pub fn with_live_fields(&self, of: &Self) -> Self {
+        let mut merged = self.clone();
+        merged.log_level = of.log_level;
+        let (gateway, of_gateway) = (&mut merged.gateway, &of.gateway);
+        gateway.orchestrators.clone_from(&of_gateway.orchestrators);
+        gateway.profiles.clone_from(&of_gateway.profiles);
+        gateway.max_streams = of_gateway.max_streams;
+        merged.orchestrator.max_sessions = of.orchestrator.max_sessions;
+        merged.transcoder.max_sessions = of.transcoder.max_sessions;
+        merged
     }
 }
 
