@@ -6,6 +6,7 @@
 
 pub mod child;
 pub mod compare;
+pub mod older;
 pub mod verified;
 pub mod workload;
 

@@ -9,6 +9,7 @@ pub mod resources;
 pub mod service;
 pub mod settings;
 
+use livepeer_settings::Settings;
 use serde_json::{Value, json};
 
 use crate::apply::Owner;
@@ -30,6 +31,8 @@ pub struct Surroundings {
 #[derive(Debug, Clone)]
 pub struct Built {
     pub children: Vec<Child>,
+    /// What the nodes of the newest template are told.
+    pub settings: Settings,
     /// Of the pod template, as its annotation has it.
     pub template_hash: String,
     /// Of the files that the pods mount.
@@ -73,10 +76,13 @@ impl<'a> Maker<'a> {
         self.children.push(child);
     }
 
-    /// The ConfigMap with the settings file.
-    pub fn add_settings(&mut self, text: &str) {
-        let data = json!({"data": {settings::FILE: text}});
+    /// The ConfigMap with the settings file, whose text it gives.
+    pub fn add_settings(&mut self, settings: &Settings) -> String {
+        let text = settings::render(settings);
+        let key = settings::key(&settings::rolling_hash(settings));
+        let data = json!({"data": {key: text}});
         self.add(ChildKind::ConfigMap, Part::Settings, data);
+        text
     }
 
     /// Lets `kubectl drain` take one pod at a time, broken ones at any time.
@@ -91,9 +97,10 @@ impl<'a> Maker<'a> {
 
     /// Everything that was added. `mounted` is what the pods see as files.
     #[must_use]
-    pub fn finish(self, template_hash: String, mounted: &Value) -> Built {
+    pub fn finish(self, settings: &Settings, template_hash: String, mounted: &Value) -> Built {
         Built {
             children: self.children,
+            settings: settings.clone(),
             template_hash,
             mounted_hash: hash(mounted),
         }

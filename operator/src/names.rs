@@ -37,7 +37,7 @@ pub enum Part {
     Main,
     /// The headless Service of a StatefulSet.
     Peers,
-    /// The ConfigMap with `settings.toml`.
+    /// The ConfigMap with the settings files.
     Settings,
     /// The Secret that pools' credentials are derived from.
     Key,

@@ -102,7 +102,7 @@ pub fn role(component: Component) -> Role {
 }
 
 /// Evicted and finished pods stay listed until they are collected; they say nothing.
-fn has_ended(pod: &Pod) -> bool {
+pub(crate) fn has_ended(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()

@@ -124,6 +124,7 @@ fn changes_by_hand() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             "a-pool-settings",
             json!({"data": {"settings.toml": "no = 1"}}),
         ),
+        ("ConfigMap", "v1", "a-pool-settings", json!({"data": null})),
         (
             "ConfigMap",
             "v1",

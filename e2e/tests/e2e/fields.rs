@@ -43,9 +43,10 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
                 Effect::Paused => seen_paused(network, kind).await?,
                 Effect::Is(value) => ensure!(found == value, "{found}"),
                 Effect::Holds(texts) => {
-                    let found = found.as_str().unwrap_or_default();
-                    let missing = texts.iter().find(|text| !found.contains(**text));
-                    ensure!(missing.is_none(), "no {missing:?} in {found}");
+                    let files = found.as_object().into_iter().flatten();
+                    let mut files = files.filter_map(|(_, file)| file.as_str());
+                    let holds = |file: &str| texts.iter().all(|text| file.contains(text));
+                    ensure!(files.any(holds), "no {texts:?} in {found}");
                 }
             }
             Ok(())
@@ -53,7 +54,7 @@ async fn check(network: &Network, kind: &str, fields: Vec<Field>) -> Result<()> 
         .await?;
         if matches!(effect, Effect::Paused) {
             let before = before.context("no child to leave alone")?;
-            untouched(network, kind, &api, &before, at).await?;
+            untouched(network, kind, &api, &before).await?;
         }
     }
     Ok(())
@@ -69,14 +70,13 @@ async fn seen_paused(network: &Network, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// A child of a paused resource is as it was `before` the last edit, and stays what a hand
-/// makes of its text `at`, also when the operator has looked again.
+/// The settings of a paused resource are as they were `before` the last edit, and stay what a
+/// hand makes of a file, also when the operator has looked again.
 async fn untouched(
     network: &Network,
     kind: &str,
     children: &Api<DynamicObject>,
     before: &DynamicObject,
-    at: &str,
 ) -> Result<()> {
     let name = before.name_any();
     let now = children.get(&name).await?;
@@ -84,10 +84,9 @@ async fn untouched(
         now.resource_version() == before.resource_version(),
         "{now:?}"
     );
-    let text = serde_json::to_value(&now)?;
-    let text = text.pointer(at).and_then(Value::as_str);
-    let changed = format!("{}# by hand\n", text.context("no text there")?);
-    let (_, key) = at.rsplit_once('/').context("a place in an object")?;
+    let mut files = now.data["data"].as_object().into_iter().flatten();
+    let (key, file) = files.next().context("no file there")?;
+    let changed = format!("{}# by hand\n", file.as_str().context("no text")?);
     let patch = Patch::Merge(json!({"data": {key: changed}}));
     let by_hand = children
         .patch(&name, &PatchParams::default(), &patch)

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt as _};
+use livepeer_e2e::cluster::faults::Signal;
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::install;
 use livepeer_e2e::network::{Network, STARTS};
@@ -90,6 +91,79 @@ async fn a_pod_that_is_lost_after_a_bad_edit_comes_back_as_it_was() -> Result<()
         serves(&network, &new, 0).await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_edit_is_held_the_pod_keeps_its_settings_but_for_what_is_live() -> Result<()> {
+    network("keeps", |network| async move {
+        network.smallest("a", 1).await?;
+        let old = orchestrator(&network).await?;
+        let before = settings(&network).await?;
+        ensure!(!before.contains("log_level"), "{before}");
+        // the budget for bodies follows the limit, and fits no other container
+        let memory = json!({"memory": "1000Gi"});
+        let resources = json!({"requests": memory, "limits": memory});
+        let edit = json!({"podTemplate": {"resources": resources}});
+        network.edit("Orchestrator", "a", edit).await?;
+        let nowhere = ("Ready", "False", "Unschedulable");
+        network
+            .condition(("Orchestrator", "a"), nowhere, STARTS)
+            .await?;
+        let live = json!({"logLevel": "debug"});
+        network.edit("Orchestrator", "a", live).await?;
+        health::until(Instant::now() + STARTS, "the live field", || async {
+            is_but_for_the_level(&settings(&network).await?, &before)
+        })
+        .await?;
+
+        let (name, pods) = (old.name_any(), network.child("Pod", "v1"));
+        network
+            .cluster
+            .signal(&network.namespace, &name, "node", Signal::KILL)
+            .await?;
+        health::until(Instant::now() + STARTS, "the container again", || async {
+            let pod = pods.get(&name).await?;
+            let container = &pod.data["status"]["containerStatuses"][0];
+            let again = container["restartCount"] == 1 && container["ready"] == true;
+            ensure!(pod.uid() == old.uid() && again, "{container}");
+            Ok(())
+        })
+        .await?;
+        is_but_for_the_level(&settings(&network).await?, &before)?;
+        pods.delete(&name, &DeleteParams::default()).await?;
+        replaced(&network, &old).await?;
+        is_but_for_the_level(&settings(&network).await?, &before)?;
+
+        let undo = json!({"podTemplate": null, "logLevel": null});
+        network.edit("Orchestrator", "a", undo).await?;
+        serving(&network).await?;
+        let maps = network.child("ConfigMap", "v1");
+        health::until(Instant::now() + STARTS, "one file", || async {
+            let map = maps.get("a-orchestrator-settings").await?;
+            let files = map.data["data"].as_object().context("no data")?;
+            ensure!(files.len() == 1, "{files:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+/// The settings file in the orchestrator's pod, as its node reads it.
+async fn settings(network: &Network) -> Result<String> {
+    let (cluster, pod) = (&network.cluster, "a-orchestrator-0");
+    let pids = cluster.pids(&network.namespace, pod, "node").await?;
+    let first = pids.first().context("the node has no process")?;
+    let root = format!("/proc/{}/root", first.as_raw_nonzero());
+    let file = format!("{root}/etc/livepeer/settings/settings.toml");
+    Ok(tokio::fs::read_to_string(file).await?)
+}
+
+/// Settings that are those of `before`, with another level.
+fn is_but_for_the_level(settings: &str, before: &str) -> Result<()> {
+    let rest = settings.replace("log_level = \"debug\"\n", "");
+    ensure!(rest != settings && rest == before, "{settings}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! A child: an object that we want, with its kind, as JSON ready to be applied.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -72,7 +73,7 @@ pub struct Child {
     pub name: String,
     /// The whole object; its last annotation is [`ANNOTATION_APPLIED`].
     pub object: Value,
-    /// Hash of the object as the builders made it.
+    /// Hash of the object as it is wanted.
     pub hash: String,
     /// What is in it stands nowhere else: it is never deleted to be made again.
     pub only_copy: bool,
@@ -114,6 +115,15 @@ impl Child {
             only_copy: false,
             held: false,
         }
+    }
+
+    /// Adds to its data.
+    pub fn add_data(&mut self, more: &BTreeMap<String, String>) {
+        for (key, value) in more {
+            self.object["data"][key] = value.as_str().into();
+        }
+        self.hash = hash(&json!([self.hash, more]));
+        self.object["metadata"]["annotations"][ANNOTATION_APPLIED] = self.hash.as_str().into();
     }
 }
 

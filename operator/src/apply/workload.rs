@@ -2,7 +2,7 @@
 //! files. The order matters: a pod that is touched must find the new files.
 
 use super::child::Child;
-use super::{Applied, Owner, apply};
+use super::{Applied, Owner, apply, older};
 use crate::build::Built;
 use crate::context::Context;
 use crate::kind::ReconcileError;
@@ -27,10 +27,12 @@ pub async fn apply_workload(
     built: Built,
 ) -> Result<Workload, ReconcileError> {
     let Built {
-        children,
+        mut children,
+        settings,
         template_hash,
         mounted_hash,
     } = built;
+    older::keep(context, owner, component, &settings, &mut children).await?;
     let wanted = replicas(&children);
     let applied = apply(&context.client, &context.verified, owner, children).await?;
     let name = &owner.reference.name;

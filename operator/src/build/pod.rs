@@ -119,7 +119,7 @@ impl Maker<'_> {
 
     fn volumes(&self, pod: &NodePod<'_>) -> Value {
         let mut volumes = vec![
-            json!({"name": "settings", "configMap": {"name": self.name(Part::Settings)}}),
+            self.settings_volume(pod.rolling_hash),
             json!({"name": "scratch", "emptyDir": {"sizeLimit": SCRATCH}}),
         ];
         volumes.extend(pod.mounts.iter().filter_map(|mount| {
@@ -128,6 +128,12 @@ impl Maker<'_> {
             Some(volume)
         }));
         Value::from(volumes)
+    }
+
+    fn settings_volume(&self, rolling_hash: &str) -> Value {
+        let file = json!({"key": settings::key(rolling_hash), "path": settings::FILE});
+        let map = json!({"name": self.name(Part::Settings), "items": [file]});
+        json!({"name": settings::VOLUME, "configMap": map})
     }
 
     fn add_scheduling(&self, fields: &mut Map<String, Value>, template: &PodTemplate) {
@@ -184,7 +190,7 @@ fn container(pod: &NodePod<'_>, surroundings: &Surroundings) -> Value {
         ports.push(json!({"name": name, "containerPort": port, "protocol": "TCP"}));
     }
     let mut mounts = vec![
-        json!({"name": "settings", "mountPath": settings::FOLDER, "readOnly": true}),
+        json!({"name": settings::VOLUME, "mountPath": settings::FOLDER, "readOnly": true}),
         json!({"name": "scratch", "mountPath": settings::SCRATCH_FOLDER}),
     ];
     mounts.extend(pod.mounts.iter().map(|mount| {

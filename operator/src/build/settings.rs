@@ -2,16 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use k8s_openapi::api::core::v1::PodSpec;
 use livepeer_settings::{DeviceKind, Role, Settings};
 use serde_json::Value;
 use toml::{Table, Value as Toml};
 
 use crate::apply::child::hash;
 
-/// Key in the ConfigMap, and the file's name in the pod.
+/// The file's name in the pod.
 pub const FILE: &str = "settings.toml";
-/// Folder in the pod where the ConfigMap is mounted.
+/// Folder in the pod where it is mounted.
 pub const FOLDER: &str = "/etc/livepeer/settings";
+/// The volume that it is in.
+pub const VOLUME: &str = "settings";
 /// Folder in the pod where credentials are mounted, one file each.
 pub const CREDENTIALS_FOLDER: &str = "/etc/livepeer/credentials";
 /// Folder in the pod where the `data` claim is mounted.
@@ -63,6 +66,33 @@ pub fn render(settings: &Settings) -> String {
 #[must_use]
 pub fn rolling_hash(settings: &Settings) -> String {
     hash(&Value::from(render(&settings.without_live_fields())))
+}
+
+/// Key in the ConfigMap. Each pod template reads one of its own, so that older pods keep
+/// settings that fit them.
+#[must_use]
+pub fn key(rolling_hash: &str) -> String {
+    format!("settings-{rolling_hash}.toml")
+}
+
+/// The key that a pod reads. Where none is picked, each is a file, and the node reads one.
+#[must_use]
+pub fn key_read(pod: &PodSpec) -> Option<&str> {
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == VOLUME)?;
+    let picked = volume.config_map.as_ref()?.items.as_ref();
+    let picked = picked.and_then(|items| items.first());
+    Some(picked.map_or(FILE, |item| item.key.as_str()))
+}
+
+/// An older file with the live fields of `newest`; as it is where nothing of them differs, or
+/// it is of a version that cannot be read here.
+#[must_use]
+pub fn with_live_fields(older: &str, newest: &Settings) -> String {
+    match livepeer_settings::parse(FILE, older) {
+        Ok(read) if read.with_live_fields(newest) != read => render(&read.with_live_fields(newest)),
+        Ok(_) | Err(_) => older.to_owned(),
+    }
 }
 
 fn to_table(settings: &Settings) -> Table {

@@ -1,7 +1,7 @@
 //! What every builder's tests need, and what must hold for the children of all kinds.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Built, Surroundings};
+use super::{Built, Surroundings, settings};
 use crate::apply::Owner;
 use crate::apply::child::{Child, ChildKind};
 use crate::apply::compare;
@@ -53,6 +53,20 @@ pub fn pod_spec(workload: &Value) -> &Value {
     &workload["spec"]["template"]["spec"]
 }
 
+/// The settings file that the pods read.
+pub fn settings_file(built: &Built) -> &str {
+    let pod: PodSpec = serde_json::from_value(pod_spec(workload(built)).clone()).unwrap();
+    let key = settings::key_read(&pod).unwrap();
+    let file = &child(built, ChildKind::ConfigMap, "-settings")["data"][key];
+    file.as_str().unwrap()
+}
+
+fn workload(built: &Built) -> &Value {
+    let mut children = built.children.iter();
+    let workload = children.find(|child| child.kind.makes_pods());
+    &workload.expect("every kind has a workload").object
+}
+
 /// What must hold for the children of every kind.
 pub fn check_all(built: &Built) {
     for child in &built.children {
@@ -64,13 +78,10 @@ pub fn check_all(built: &Built) {
         );
         check_fields(child);
     }
-    let workload = built
-        .children
-        .iter()
-        .find(|child| matches!(child.kind, ChildKind::Deployment | ChildKind::StatefulSet))
-        .expect("every kind has a workload");
-    check_restricted(pod_spec(&workload.object));
-    check_selected(built, &workload.object);
+    let workload = workload(built);
+    check_restricted(pod_spec(workload));
+    check_selected(built, workload);
+    assert_eq!(settings_file(built), settings::render(&built.settings));
 }
 
 /// A misspelt field is lost on the way through the typed API.

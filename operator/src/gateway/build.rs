@@ -27,8 +27,7 @@ pub fn build(
 ) -> Built {
     let Valid { spec, settings } = valid;
     let mut maker = Maker::new(Component::Gateway, &owner.reference.name, owner);
-    let text = settings::render(settings);
-    maker.add_settings(&text);
+    let text = maker.add_settings(settings);
     maker.add_service(spec.exposure.service_type, PORT_NAME, PORT);
     maker.add_ingress_policy(PORT, Role::Gateway.probe_port(), surroundings);
     maker.add_disruption_budget();
@@ -61,7 +60,7 @@ pub fn build(
     );
     let deployment = deployment(&maker, template);
     maker.add(ChildKind::Deployment, Part::Main, deployment);
-    maker.finish(template_hash, &json!([text, fetched.token_hash]))
+    maker.finish(settings, template_hash, &json!([text, fetched.token_hash]))
 }
 
 /// The successor is ready before the old pod is told to stop: it drains its streams

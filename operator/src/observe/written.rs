@@ -1,9 +1,11 @@
 //! The settings that a resource's node has now: what no longer follows from anything else is
 //! read from there.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
+use kube::api::DynamicObject;
 use kube::{Api, Client};
 
+use crate::apply::child::ChildKind;
 use crate::build::settings;
 use crate::names::{Component, Part};
 
@@ -16,7 +18,17 @@ pub async fn fetch(
 ) -> Result<Option<toml::Table>, kube::Error> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = maps.get_opt(&component.child(name, Part::Settings)).await?;
-    let file = map.and_then(|map| map.data?.remove(settings::FILE));
+    let mut files = map.and_then(|map| map.data).unwrap_or_default();
+    // several while pods of several templates are there, or may be
+    let key = if files.len() > 1 {
+        let workload = workload(client, namespace, component, name).await?;
+        let pod = workload.as_ref().and_then(pod_spec);
+        pod.and_then(|pod| settings::key_read(&pod).map(str::to_owned))
+    } else {
+        None
+    };
+    let file = key.and_then(|key| files.remove(&key));
+    let file = file.or_else(|| files.into_values().next());
     Ok(file.as_deref().and_then(parse))
 }
 
@@ -24,4 +36,26 @@ pub async fn fetch(
 /// hand.
 pub fn parse(file: &str) -> Option<toml::Table> {
     file.parse().ok()
+}
+
+/// What makes the pods of the resource called `name`.
+pub async fn workload(
+    client: &Client,
+    namespace: &str,
+    component: Component,
+    name: &str,
+) -> Result<Option<DynamicObject>, kube::Error> {
+    let kind = match component {
+        Component::Orchestrator => ChildKind::StatefulSet,
+        Component::Pool | Component::Gateway => ChildKind::Deployment,
+    };
+    Api::namespaced_with(client.clone(), namespace, &kind.api_resource())
+        .get_opt(&component.child(name, Part::Main))
+        .await
+}
+
+/// What a workload makes its pods from.
+pub fn pod_spec(workload: &DynamicObject) -> Option<PodSpec> {
+    let spec = workload.data["spec"]["template"]["spec"].clone();
+    serde_json::from_value(spec).ok()
 }

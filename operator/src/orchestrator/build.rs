@@ -30,8 +30,7 @@ pub fn build(
         defaults,
     } = valid;
     let mut maker = Maker::new(Component::Orchestrator, &owner.reference.name, owner);
-    let text = settings::render(settings);
-    maker.add_settings(&text);
+    let text = maker.add_settings(settings);
     maker.add(
         ChildKind::Secret,
         Part::Key,
@@ -77,7 +76,7 @@ pub fn build(
     );
     let set = stateful_set(&maker, template, &spec.storage);
     maker.add(ChildKind::StatefulSet, Part::Main, set);
-    maker.finish(template_hash, &json!([text, credentials]))
+    maker.finish(settings, template_hash, &json!([text, credentials]))
 }
 
 /// One entry a pool: the file's name says whose credential it is.

@@ -3,9 +3,10 @@
 //!
 //! A Deployment has the new pod ready before the old one goes. Here the claim binds the one
 //! pod, so the old one goes first, and a mistake would leave nobody. Until the rehearsal has
-//! succeeded the StatefulSet is held as it is: whatever happens to its pod meanwhile, it
-//! comes back as it was, and an undone edit has changed nothing. What only shows while the
-//! node serves is not rehearsed.
+//! succeeded the StatefulSet is held as it is, and so are its settings
+//! ([`crate::apply::older`]): whatever happens to its pod meanwhile, it comes back as it was,
+//! and an undone edit has changed nothing. What only shows while the node serves is not
+//! rehearsed.
 //!
 //! All state is in the cluster: the template that the StatefulSet has, and the rehearsal's
 //! own pod.

@@ -33,8 +33,7 @@ pub fn build(
         destination,
     } = valid;
     let mut maker = Maker::new(Component::Pool, &owner.reference.name, owner);
-    let text = settings::render(settings);
-    maker.add_settings(&text);
+    let text = maker.add_settings(settings);
     let Fetched {
         credential,
         left,
@@ -89,7 +88,7 @@ pub fn build(
     );
     let set = deployment(&maker, spec.replicas, template, spec.gpu.is_some());
     maker.add(ChildKind::Deployment, Part::Main, set);
-    maker.finish(template_hash, &mounted)
+    maker.finish(settings, template_hash, &mounted)
 }
 
 /// One entry an orchestrator: the file's name says for whom it is.

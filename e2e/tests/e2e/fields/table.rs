@@ -15,7 +15,7 @@ pub(super) struct Field {
 
 pub(super) enum Effect {
     Is(Value),
-    /// A text that holds each of these.
+    /// The settings files of pods of several templates; one of them holds each of these.
     Holds(&'static [&'static str]),
     /// The operator does not touch the child, whatever the edit says and a hand does.
     Paused,
@@ -25,7 +25,7 @@ pub(super) enum Effect {
 const ORCHESTRATOR: (&str, &str, &str) = ("StatefulSet", "apps/v1", "a-orchestrator");
 const POOL: (&str, &str, &str) = ("Deployment", "apps/v1", "a-pool");
 const GATEWAY: (&str, &str, &str) = ("Deployment", "apps/v1", "a-gateway");
-const SETTINGS: &str = "/data/settings.toml";
+const SETTINGS: &str = "/data";
 
 fn field(
     edit: Value,

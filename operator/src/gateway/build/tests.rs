@@ -6,7 +6,7 @@ use super::build;
 use crate::api::Gateway;
 use crate::apply::child::ChildKind;
 use crate::build::Built;
-use crate::build::tests::{check_all, child, owner, pod_spec, surroundings};
+use crate::build::tests::{check_all, child, owner, pod_spec, settings_file, surroundings};
 use crate::gateway::fetch::Fetched;
 use crate::gateway::validate::validate;
 use crate::kind::ReconcileError;
@@ -40,9 +40,7 @@ fn present(names: &[&str]) -> Fetched {
 }
 
 fn settings(built: &Built) -> livepeer_settings::GatewaySettings {
-    let text = child(built, ChildKind::ConfigMap, "-settings")["data"]["settings.toml"]
-        .as_str()
-        .unwrap();
+    let text = settings_file(built);
     livepeer_settings::parse("f", text).unwrap().gateway
 }
 

@@ -7,7 +7,7 @@ use super::build;
 use crate::api::Orchestrator;
 use crate::apply::child::ChildKind;
 use crate::build::Built;
-use crate::build::tests::{check_all, child, owner, pod_spec, surroundings};
+use crate::build::tests::{check_all, child, owner, pod_spec, settings_file, surroundings};
 use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
 use crate::orchestrator::fetch::Fetched;
@@ -49,10 +49,7 @@ fn made_of(spec: Value, fetched: &Fetched) -> Built {
 }
 
 fn settings(built: &Built) -> livepeer_settings::Settings {
-    let text = child(built, ChildKind::ConfigMap, "-settings")["data"]["settings.toml"]
-        .as_str()
-        .unwrap();
-    livepeer_settings::parse("f", text).unwrap()
+    livepeer_settings::parse("f", settings_file(built)).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::api::TranscoderPool;
 use crate::api::reference::SecretKeyRef;
 use crate::apply::child::ChildKind;
 use crate::build::Built;
-use crate::build::tests::{check_all, child, owner, pod_spec, surroundings};
+use crate::build::tests::{check_all, child, owner, pod_spec, settings_file, surroundings};
 use crate::transcoder_pool::fetch::{Credential, Fetched};
 use crate::transcoder_pool::validate::validate;
 
@@ -78,10 +78,8 @@ fn it_makes_everything_restricted_and_matching() {
         pod["volumes"][2]["secret"]["secretName"],
         "fast-pool-credentials"
     );
-    let text = child(&built, ChildKind::ConfigMap, "-settings")["data"]["settings.toml"]
-        .as_str()
-        .unwrap();
-    let settings = livepeer_settings::parse("f", text).unwrap().transcoder;
+    let settings = livepeer_settings::parse("f", settings_file(&built)).unwrap();
+    let settings = settings.transcoder;
     assert_eq!(
         settings.orchestrator.as_str(),
         "https://video-orchestrator.ns.svc:8935/"
@@ -270,10 +268,7 @@ fn live_fields_keep_the_template() {
 fn bodies_follow_the_memory_limit_and_a_restart_finds_the_self_test_again() {
     let spec = json!({"podTemplate": {"resources": {"limits": {"memory": "1Gi"}}}});
     let built = with_ref(spec);
-    let text = child(&built, ChildKind::ConfigMap, "-settings")["data"]["settings.toml"]
-        .as_str()
-        .unwrap();
-    let settings = livepeer_settings::parse("f", text).unwrap();
+    let settings = livepeer_settings::parse("f", settings_file(&built)).unwrap();
     assert_eq!(settings.transcoder.max_buffered_bytes, 128 << 20);
     let folder = settings.engine.cache_dir.unwrap();
     let container = &pod_spec(child(&built, ChildKind::Deployment, ""))["containers"][0];
