@@ -2,7 +2,8 @@
 //!
 //! One server-side apply a child that differs, with one field manager, and nothing for
 //! a child that does not: an unchanged resource causes no mutating request. An object
-//! that is not ours is never touched.
+//! that is not ours is never touched, and keeps the other children as they are; but not
+//! Secrets, since a credential that is revoked waits for nobody.
 
 pub mod child;
 pub mod compare;
@@ -12,7 +13,7 @@ pub mod workload;
 
 use std::fmt::Debug;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
@@ -68,7 +69,7 @@ pub struct Applied {
 }
 
 /// Makes `children` true, then removes what `owner` owned and no longer wants. All are
-/// read before any is written: one that is not ours keeps the others as they are, too.
+/// read before any is written: where one is not ours, only Secrets that are there are written.
 pub async fn apply(
     client: &Client,
     verified: &Verified,
@@ -83,15 +84,23 @@ pub async fn apply(
         .collect();
     let read = doubtful
         .into_iter()
-        .map(|(child, key)| read(client, owner, child, key));
+        .map(|(child, key)| read(client, &owner.namespace, child, key));
+    let found = try_join_all(read).await?;
+    let conflict = found
+        .iter()
+        .find_map(|found| check_owner(owner, found).err());
     let mut due = Vec::new();
-    for found in try_join_all(read).await? {
+    for found in found {
         match &found.live {
             Some(live) if is_right(found.child, live) => {
                 remember(verified, found.key, live, &found.child.hash);
             }
             Some(_) | None => due.push(found),
         }
+    }
+    if conflict.is_some() {
+        due.retain(|found| found.live.is_some() && found.child.kind == ChildKind::Secret);
+        due.retain(|found| check_owner(owner, found).is_ok());
     }
     if !due.is_empty() && !is_alive(client, &owner.namespace).await? {
         return Err(ApplyError::NamespaceTerminating);
@@ -103,7 +112,13 @@ pub async fn apply(
         .partition(|found| found.child.kind.makes_pods());
     for stage in [parts, workloads] {
         let writes = stage.into_iter().map(|found| put(verified, found));
-        applied.written.extend(try_join_all(writes).await?);
+        // each is tried: one that is refused does not keep another from being revoked
+        for written in join_all(writes).await {
+            applied.written.push(written?);
+        }
+    }
+    if let Some(conflict) = conflict {
+        return Err(conflict);
     }
     // the pods of one that is held may mount what nobody else wants any more
     if !children.iter().any(|child| child.held) {
@@ -132,16 +147,13 @@ pub fn key(owner: &Owner, child: &Child) -> Key {
 
 async fn read<'a>(
     client: &Client,
-    owner: &Owner,
+    namespace: &str,
     child: &'a Child,
     key: Key,
-) -> Result<Found<'a>, ApplyError> {
+) -> Result<Found<'a>, kube::Error> {
     let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), &owner.namespace, &child.kind.api_resource());
+        Api::namespaced_with(client.clone(), namespace, &child.kind.api_resource());
     let live = api.get_opt(&child.name).await?;
-    if let Some(live) = &live {
-        check_owner(owner, child, live)?;
-    }
     Ok(Found {
         api,
         child,
@@ -304,11 +316,11 @@ fn not_changed(child: &Child, live: Option<&DynamicObject>, error: kube::Error) 
     }
 }
 
-fn check_owner(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(), ApplyError> {
-    if owner.owns(live) {
+fn check_owner(owner: &Owner, found: &Found<'_>) -> Result<(), ApplyError> {
+    let Some(live) = found.live.as_ref().filter(|live| !owner.owns(*live)) else {
         return Ok(());
-    }
-    let object = child.to_string();
+    };
+    let object = found.child.to_string();
     let namesake = live.owner_references().iter().any(|reference| {
         reference.kind == owner.reference.kind && reference.name == owner.reference.name
     });

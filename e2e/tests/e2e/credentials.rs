@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use livepeer_e2e::cluster::health;
 use livepeer_e2e::install;
-use livepeer_e2e::network::{Network, STARTS};
+use livepeer_e2e::network::{Network, REACTS, STARTS};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -24,42 +24,90 @@ async fn a_credential_is_taken_and_refused_at_once_and_replaces_no_pod() -> Resu
         let orchestrator = Orchestrator::of(&network, "a").await?;
         orchestrator.registered("a", 1, STARTS).await?;
 
-        // somebody else's transcoders that got hold of the credential
         let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
-        let stolen = json!({"metadata": {"name": "stolen"}, "data": credentials(&secrets).await?});
-        secrets
-            .create(&PostParams::default(), &serde_json::from_value(stolen)?)
-            .await?;
-        let external = json!({"address": format!("https://a-orchestrator.{}.svc:8935", network.namespace),
-            "credentialSecretRef": {"name": "stolen", "key": "a"}});
-        let thief = json!({"orchestrator": {"external": external}});
-        network.apply("TranscoderPool", "thief", thief).await?;
+        steal(&network, &secrets).await?;
         orchestrator.registered("a", 2, STARTS).await?;
         let pods = network.pod_identities().await?;
 
-        let epoch = json!({"metadata": {"annotations": {"livepeer.org/credential-epoch": "1"}}});
         let raised = Instant::now();
-        network
-            .api("TranscoderPool")
-            .patch("a", &PatchParams::default(), &Patch::Merge(epoch))
-            .await?;
+        raise_epoch(&network, "1").await?;
         orchestrator.registered("a", 1, AT_ONCE).await?;
-        println!("raised epoch: refused after {:.1} s", raised.elapsed().as_secs_f32());
+        println!(
+            "raised epoch: refused after {:.1} s",
+            raised.elapsed().as_secs_f32()
+        );
 
         let copied = Instant::now();
-        let data = json!({"data": credentials(&secrets).await?});
-        secrets
-            .patch("stolen", &PatchParams::default(), &Patch::Merge(data))
-            .await?;
+        steal_again(&secrets).await?;
         orchestrator.registered("a", 2, AT_ONCE).await?;
-        println!("new credential: taken after {:.1} s", copied.elapsed().as_secs_f32());
-        ensure!(network.pod_identities().await? == pods, "a pod was replaced");
+        println!(
+            "new credential: taken after {:.1} s",
+            copied.elapsed().as_secs_f32()
+        );
+        ensure!(
+            network.pod_identities().await? == pods,
+            "a pod was replaced"
+        );
 
         let deleted = Instant::now();
         network.delete("TranscoderPool", "a").await?;
         orchestrator.registered("a", 0, AT_ONCE).await?;
-        println!("deleted pool: refused after {:.1} s", deleted.elapsed().as_secs_f32());
+        println!(
+            "deleted pool: refused after {:.1} s",
+            deleted.elapsed().as_secs_f32()
+        );
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_refused_at_once_also_while_children_cannot_be_made_true() -> Result<()> {
+    network("revoked", |network| async move {
+        network.smallest("a", 1).await?;
+        let orchestrator = Orchestrator::of(&network, "a").await?;
+        let secrets: Api<Secret> = Api::namespaced(network.cluster.client(), &network.namespace);
+        steal(&network, &secrets).await?;
+        orchestrator.registered("a", 2, STARTS).await?;
+        let pods = network.pod_identities().await?;
+
+        let budgets = network.child("PodDisruptionBudget", "policy/v1");
+        let disowned = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+        for name in ["a-orchestrator", "a-pool"] {
+            budgets
+                .patch(name, &PatchParams::default(), &disowned)
+                .await?;
+        }
+        let conflict = ("Ready", "False", "NameConflict");
+        for kind in ["Orchestrator", "TranscoderPool"] {
+            network.condition((kind, "a"), conflict, REACTS).await?;
+        }
+        raise_epoch(&network, "1").await?;
+        orchestrator.registered("a", 1, AT_ONCE).await?;
+        for name in ["a-orchestrator", "a-pool"] {
+            budgets.delete(name, &DeleteParams::default()).await?;
+        }
+
+        let nowhere = json!({"nodeSelector": {"no": "such"}});
+        let engine = json!({"transcoding": "Embedded", "podTemplate": nowhere});
+        network.edit("Orchestrator", "a", engine).await?;
+        let held = ("Ready", "False", "Unschedulable");
+        network
+            .condition(("Orchestrator", "a"), held, STARTS)
+            .await?;
+        steal_again(&secrets).await?;
+        orchestrator.registered("a", 2, AT_ONCE).await?;
+        raise_epoch(&network, "2").await?;
+        orchestrator.registered("a", 1, AT_ONCE).await?;
+        let serves = ("Ready", "True", "Serving");
+        network
+            .condition(("TranscoderPool", "a"), serves, REACTS)
+            .await?;
+        let after = network.pod_identities().await?;
+        let kept = pods.iter().all(|pod| after.contains(pod));
+        ensure!(kept, "{pods:?} became {after:?}");
+        network.delete("TranscoderPool", "a").await?;
+        orchestrator.registered("a", 0, AT_ONCE).await
     })
     .await
 }
@@ -88,6 +136,37 @@ async fn a_key_that_is_deleted_is_drawn_again_and_replaces_credentials_and_no_po
         Ok(())
     })
     .await
+}
+
+/// Transcoders of somebody else, who got hold of the credential.
+async fn steal(network: &Network, secrets: &Api<Secret>) -> Result<()> {
+    let stolen = json!({"metadata": {"name": "stolen"}, "data": credentials(secrets).await?});
+    secrets
+        .create(&PostParams::default(), &serde_json::from_value(stolen)?)
+        .await?;
+    let address = format!("https://a-orchestrator.{}.svc:8935", network.namespace);
+    let reference = json!({"name": "stolen", "key": "a"});
+    let external = json!({"address": address, "credentialSecretRef": reference});
+    let thief = json!({"orchestrator": {"external": external}});
+    network.apply("TranscoderPool", "thief", thief).await
+}
+
+/// The same with the credential of now.
+async fn steal_again(secrets: &Api<Secret>) -> Result<()> {
+    let data = json!({"data": credentials(secrets).await?});
+    secrets
+        .patch("stolen", &PatchParams::default(), &Patch::Merge(data))
+        .await?;
+    Ok(())
+}
+
+async fn raise_epoch(network: &Network, epoch: &str) -> Result<()> {
+    let epoch = json!({"metadata": {"annotations": {"livepeer.org/credential-epoch": epoch}}});
+    network
+        .api("TranscoderPool")
+        .patch("a", &PatchParams::default(), &Patch::Merge(epoch))
+        .await?;
+    Ok(())
 }
 
 /// The pool's, by orchestrator.

@@ -24,11 +24,24 @@ pub(crate) struct Table {
     asked: Arc<Mutex<Vec<String>>>,
     /// Status with which every write is refused.
     refuses: Option<StatusCode>,
+    /// Those alone whose name ends so.
+    refuses_only: &'static str,
     /// What is said then, if not `said so`.
     pub(crate) says: String,
 }
 
 impl Table {
+    /// One with these objects.
+    pub(crate) fn of<'a>(objects: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let objects = objects.into_iter();
+        Self {
+            objects: objects
+                .map(|(name, object)| (name.to_owned(), object))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     /// One that refuses every write.
     pub(crate) fn refusing<const N: usize>(code: StatusCode, objects: [(&str, Value); N]) -> Self {
         let objects = objects.map(|(name, object)| (name.to_owned(), object));
@@ -63,7 +76,7 @@ impl Table {
                 let code = StatusCode::NOT_FOUND;
                 (code, failure(code, ""))
             }
-            _ => match self.refuses {
+            _ => match self.refuses.filter(|_| last.ends_with(self.refuses_only)) {
                 None => {
                     let metadata = json!({"name": last, "resourceVersion": "2"});
                     (StatusCode::OK, json!({"metadata": metadata}))
@@ -128,19 +141,52 @@ fn children(owner: &Owner) -> Vec<Child> {
 }
 
 #[tokio::test]
-async fn a_foreign_object_keeps_every_child_as_it_is() {
-    let mut table = Table::default();
-    let foreign = json!({"metadata": {"name": "a-pool-service", "resourceVersion": "1"}});
-    table.objects.insert("a-pool-service".into(), foreign);
+async fn a_foreign_object_keeps_every_child_as_it_is_but_for_secrets_that_are_there() {
+    let owner = owner("TranscoderPool", "a");
+    let written = async |secret: Option<Value>| {
+        let foreign = json!({"metadata": {"name": "a-pool-service", "resourceVersion": "1"}});
+        let secret = secret.map(|secret| ("a-pool-credentials", secret));
+        let table = Table::of(secret.into_iter().chain([("a-pool-service", foreign)]));
+        let client = Client::new(table.clone(), "ns");
+        let refused = apply(&client, &Verified::default(), &owner, children(&owner)).await;
+        assert!(matches!(
+            refused,
+            Err(ApplyError::NameConflict { object }) if object.starts_with("Se")
+        ));
+        assert_eq!(table.asked("DELETE"), Vec::<String>::new());
+        table.asked("PATCH")
+    };
+    let theirs = json!({"metadata": {"name": "a-pool-credentials", "resourceVersion": "1"}});
+    for nothing_of_ours in [None, Some(theirs.clone())] {
+        assert_eq!(written(nothing_of_ours).await, Vec::<String>::new());
+    }
+    let mut revoked = theirs;
+    revoked["metadata"]["ownerReferences"] = json!([owner.reference]);
+    revoked["data"] = json!({"k": "eA==", "revoked": "eA=="});
+    let path = "/api/v1/namespaces/ns/secrets/a-pool-credentials";
+    let asked = written(Some(revoked)).await;
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|line| line.ends_with(path)), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_keeps_nothing_beside_it_from_being_written() {
+    let mut table = Table::refusing(StatusCode::FORBIDDEN, []);
+    table.refuses_only = "a-pool-service";
     let client = Client::new(table.clone(), "ns");
     let owner = owner("TranscoderPool", "a");
-    let refused = apply(&client, &Verified::default(), &owner, children(&owner)).await;
-    assert!(matches!(
-        refused,
-        Err(ApplyError::NameConflict { object }) if object == "Service a-pool-service"
-    ));
-    assert_eq!(table.asked("PATCH"), Vec::<String>::new());
-    assert_eq!(table.asked("DELETE"), Vec::<String>::new());
+    let verified = Verified::default();
+    let mut children = children(&owner);
+    let secret = children[1].clone();
+    children.swap(1, 2);
+    let refused = apply(&client, &verified, &owner, children).await;
+    assert!(matches!(refused, Err(ApplyError::Refused { .. })));
+    let key = super::key(&owner, &secret);
+    verified.saw(key.clone(), Some("2".into()), false);
+    assert!(
+        verified.is_right(&key, &secret.hash),
+        "its answer was not waited for"
+    );
 }
 
 #[tokio::test]

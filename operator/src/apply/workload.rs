@@ -1,8 +1,11 @@
 //! Applies a resource's children, then looks at its pods and has them notice changed
-//! files. The order matters: a pod that is touched must find the new files.
+//! files. The order matters: a pod that is touched must find the new files. Where not all
+//! children could be applied, these may be Secrets alone.
 
-use super::child::Child;
-use super::{Applied, Owner, apply, older};
+use serde_json::json;
+
+use super::child::{Child, hash};
+use super::{Applied, ApplyError, Owner, apply, older};
 use crate::build::Built;
 use crate::context::Context;
 use crate::kind::ReconcileError;
@@ -34,7 +37,15 @@ pub async fn apply_workload(
     } = built;
     older::keep(context, owner, component, &settings, &mut children).await?;
     let wanted = replicas(&children);
-    let applied = apply(&context.client, &context.verified, owner, children).await?;
+    let (applied, mounted_hash) =
+        match apply(&context.client, &context.verified, owner, children).await {
+            Ok(applied) => (Ok(applied), mounted_hash),
+            Err(error @ (ApplyError::NamespaceTerminating | ApplyError::Kube(_))) => {
+                return Err(error.into());
+            }
+            // Secrets may have been written, and what else is mounted is to be noticed later
+            Err(error) => (Err(error), hash(&json!([mounted_hash, "Secrets"]))),
+        };
     let name = &owner.reference.name;
     let pods = observe::pods(
         &context.client,
@@ -46,6 +57,7 @@ pub async fn apply_workload(
     )
     .await?;
     touch::pods(&context.client, &owner.namespace, &pods, &mounted_hash).await?;
+    let applied = applied?;
     let refused = refusal::fetch(&context.client, owner, component, wanted, &pods).await?;
     Ok(Workload {
         applied,

@@ -36,12 +36,11 @@ pub fn build(
         Part::Key,
         json!({"type": "Opaque", "data": {KEY: ByteString(fetched.key.clone())}}),
     );
-    let pools = spec.transcoding == Transcoding::Pools;
+    // with an engine of its own too: a pod of before, which takes what it has mounted, may
+    // serve for hours, and what is revoked is revoked there
     let credentials = json!(credentials(fetched));
-    if pools {
-        let secret = json!({"type": "Opaque", "data": credentials});
-        maker.add(ChildKind::Secret, Part::Credentials, secret);
-    }
+    let secret = json!({"type": "Opaque", "data": credentials});
+    maker.add(ChildKind::Secret, Part::Credentials, secret);
     maker.add_peers_service(PORT_NAME, PORT);
     maker.add_service(spec.exposure.service_type, PORT_NAME, PORT);
     maker.add_ingress_policy(PORT, Role::Orchestrator.probe_port(), surroundings);
@@ -53,7 +52,7 @@ pub fn build(
         source: None,
         read_only: false,
     }];
-    if pools {
+    if spec.transcoding == Transcoding::Pools {
         mounts.push(Mount {
             name: "credentials",
             path: settings::CREDENTIALS_FOLDER,

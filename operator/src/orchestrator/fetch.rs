@@ -12,9 +12,10 @@ use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
 use crate::names::{Component, Part};
 use crate::observe::{self, written};
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret, Service};
+use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use rand::RngExt;
 use tokio::time::Instant;
 use url::Url;
@@ -97,6 +98,33 @@ pub async fn key(
     Ok(key.map(|key| key.0).filter(|key| !key.is_empty()))
 }
 
+/// Whether the pod of the orchestrator called `name` takes transcoders, or one that comes in its
+/// place: an edit to an engine of its own may be held, and then the pod of before drains.
+pub async fn takes_transcoders(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<bool, kube::Error> {
+    let component = Component::Orchestrator;
+    let set = written::workload(client, namespace, component, name).await?;
+    let labels = ListParams::default().labels(&observe::selector(component, name));
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = pods.list(&labels).await?;
+    let made = set.as_ref().and_then(written::pod_spec);
+    let there = pods.iter().filter(|pod| !observe::has_ended(pod));
+    let mut specs = there.filter_map(|pod| pod.spec.as_ref()).chain(&made);
+    let credentials = component.child(name, Part::Credentials);
+    Ok(specs.any(|pod| mounts(pod, &credentials)))
+}
+
+fn mounts(pod: &PodSpec, secret: &str) -> bool {
+    let mut volumes = pod.volumes.iter().flatten();
+    volumes.any(|volume| {
+        let mounted = volume.secret.as_ref();
+        mounted.and_then(|mounted| mounted.secret_name.as_deref()) == Some(secret)
+    })
+}
+
 /// The service URI in an orchestrator's settings.
 fn service_uri(settings: &toml::Table) -> Option<Url> {
     let uri = settings.get("orchestrator")?.get("service_uri")?.as_str()?;
@@ -133,9 +161,14 @@ fn pools(
 
 #[cfg(test)]
 mod tests {
-    use super::{pools, written};
+    use super::{pools, takes_transcoders, written};
+    use crate::apply::child::ChildKind;
+    use crate::apply::tests::Table;
     use crate::build::settings::{common, render};
+    use crate::build::tests::child;
+    use crate::orchestrator::build::tests::made;
     use crate::transcoder_pool::build::tests::pool;
+    use kube::Client;
     use kube::core::DeserializeGuard;
     use kube::core::error_boundary::InvalidObject;
     use livepeer_settings::{LogLevel, Role};
@@ -161,6 +194,20 @@ mod tests {
         let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         leaving.metadata.deletion_timestamp = Some(now);
         assert!(!taken(Ok(leaving), "o"));
+    }
+
+    #[tokio::test]
+    async fn transcoders_are_taken_until_the_statefulset_has_an_engine_of_its_own() {
+        let takes = async |set: Option<&str>| {
+            let built = set.map(|transcoding| made(json!({ "transcoding": transcoding }), &[]));
+            let set = built.map(|built| child(&built, ChildKind::StatefulSet, "").clone());
+            let set = set.map(|set| ("video-orchestrator", set));
+            let client = Client::new(Table::of(set), "ns");
+            takes_transcoders(&client, "ns", "video").await.unwrap()
+        };
+        assert!(takes(Some("Pools")).await, "the edit is held");
+        assert!(!takes(Some("Embedded")).await);
+        assert!(!takes(None).await);
     }
 
     #[test]

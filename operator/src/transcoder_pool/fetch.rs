@@ -16,7 +16,7 @@ use crate::apply::child::hash;
 use crate::context::Context;
 use crate::credential::{self, PoolIdentity};
 use crate::kind::ReconcileError;
-use crate::orchestrator::fetch::key;
+use crate::orchestrator::fetch::{key, takes_transcoders};
 use crate::reason::Reason;
 
 /// The credential that the pods present.
@@ -110,7 +110,8 @@ async fn derived(
         return Err(ReconcileError::told(Reason::OrchestratorNotFound, message));
     }
     let read = found.as_ref().and_then(|found| found.0.as_ref().ok());
-    if read.is_some_and(|read| read.spec.transcoding == Transcoding::Embedded) {
+    let embedded = read.is_some_and(|read| read.spec.transcoding == Transcoding::Embedded);
+    if embedded && !takes_transcoders(&context.client, &owner.namespace, orchestrator).await? {
         return Err(ReconcileError::told(
             Reason::NotRegistered,
             format!(

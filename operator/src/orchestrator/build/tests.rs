@@ -160,22 +160,30 @@ fn live_fields_keep_the_template_and_others_change_it() {
 }
 
 #[test]
-fn an_embedded_engine_needs_no_credentials_and_may_have_a_gpu() {
+fn an_embedded_engine_mounts_no_credentials_and_may_have_a_gpu() {
     let built = made(
         json!({"transcoding": "Embedded", "gpu": {"count": 1}}),
         &["a"],
     );
     check_all(&built);
-    assert!(
-        !built
-            .children
-            .iter()
-            .any(|child| child.name.ends_with("-credentials"))
-    );
+    let set = child(&built, ChildKind::StatefulSet, "");
+    let volumes = pod_spec(set)["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume.get("secret").is_none()));
     assert_eq!(
         settings(&built).engine.device,
         livepeer_settings::DeviceKind::Nvidia
     );
+}
+
+#[test]
+fn what_an_older_pod_mounts_follows_its_pools_also_when_an_engine_is_to_come() {
+    let secret = |transcoding: &str, pools: &[&str]| {
+        let built = made(json!({ "transcoding": transcoding }), pools);
+        child(&built, ChildKind::Secret, "-credentials").clone()
+    };
+    for pools in [&["a", "b"][..], &["a"]] {
+        assert_eq!(secret("Embedded", pools), secret("Pools", pools));
+    }
 }
 
 #[test]
