@@ -5,6 +5,7 @@
 //! owner as due. Everything else is read when it is needed.
 
 pub mod due;
+pub mod known;
 pub mod resources;
 
 use std::fmt::Debug;

@@ -1,11 +1,12 @@
 //! Watches of the custom resources: they fill the stores, and a change of one resource
 //! makes those due that depend on it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::due::{self, Queues};
+use super::known::{Change, Known};
 use super::{Scope, api, next};
 use crate::api::orchestrator::Transcoding;
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
@@ -18,9 +19,9 @@ use crate::kind::Kind;
 use crate::names::Component;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
-use kube::{Api, Client, Resource as _, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -121,12 +122,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn forget(&self, component: Component, namespace: &str, name: &str, uid: Option<&str>) {
+    fn forget(&self, component: Component, namespace: &str, name: &str, uid: &str) {
         let key = (component, namespace.to_owned(), name.to_owned());
         self.backoff.succeeded(&key);
-        if let Some(uid) = uid {
-            self.verified.forget_owner(uid);
-        }
+        self.verified.forget_owner(uid);
     }
 }
 
@@ -147,57 +146,38 @@ pub async fn watch_kind<K>(
         .default_backoff()
         .modify(|object| *object.managed_fields_mut() = Vec::new());
     let mut events = Box::pin(reflector(writer, stream));
-    // faces of all objects, by namespace and name: a pool that moves to another
-    // orchestrator makes both due
-    let mut faces: HashMap<(String, String), K::Face> = HashMap::new();
+    let mut known = Known::<K>::default();
     while let Some(event) = next(&mut events, &cancel, K::COMPONENT.word()).await {
-        let (object, deleted) = match event {
-            Event::Init | Event::InitDone => continue,
-            Event::InitApply(object) | Event::Apply(object) => (object, false),
-            Event::Delete(object) => (object, true),
-        };
-        let namespace = object.namespace().unwrap_or_default();
-        let name = object.name_any();
-        let key = (namespace.clone(), name.clone());
-        let old = faces.remove(&key);
-        let face = face_after(&object, deleted, old.as_ref());
-        if let Some(face) = &face {
-            faces.insert(key, face.clone());
-        }
-        let changed = old != face;
-        // before anybody is told to look
-        if let Some(before) = old.as_ref().filter(|_| changed) {
-            for (orchestrator, pool) in K::parting(before, face.as_ref()) {
-                let now = Instant::now();
-                memory.departed.add(&namespace, &orchestrator, pool, now);
-            }
-        }
-        queues.push(K::COMPONENT, &namespace, &name).await;
-        if deleted {
-            memory.forget(K::COMPONENT, &namespace, &name, object.uid().as_deref());
-        }
-        for face in old.into_iter().chain(face).filter(|_| changed) {
-            for (component, name) in K::dependents(&name, &face, &namespace, &stores) {
-                queues.push(component, &namespace, &name).await;
-            }
+        for change in known.after(&event) {
+            act(change, &stores, &queues, &memory).await;
         }
     }
 }
 
-/// The face of an object after an event, where it had this one before. One that is being
-/// deleted, and in the foreground stays until its children have gone, has left: its pods are
-/// told to stop now. What cannot be read any more is not known to have changed.
-fn face_after<K: Dependents>(
-    object: &DeserializeGuard<K>,
-    deleted: bool,
-    before: Option<&K::Face>,
-) -> Option<K::Face> {
-    if deleted || object.meta().deletion_timestamp.is_some() {
-        return None;
+/// Remembers who left and forgets what is gone; then those are due whom it concerns.
+async fn act<K: Dependents>(change: Change<K>, stores: &Stores, queues: &Queues, memory: &Memory) {
+    let Change {
+        place: (namespace, name),
+        before,
+        after,
+        gone,
+    } = change;
+    let changed = before != after;
+    // before anybody is told to look
+    if let Some(before) = before.as_ref().filter(|_| changed) {
+        for (orchestrator, pool) in K::parting(before, after.as_ref()) {
+            let now = Instant::now();
+            memory.departed.add(&namespace, &orchestrator, pool, now);
+        }
     }
-    match &object.0 {
-        Ok(read) => Some(read.face()),
-        Err(_) => before.cloned(),
+    queues.push(K::COMPONENT, &namespace, &name).await;
+    if let Some(uid) = gone {
+        memory.forget(K::COMPONENT, &namespace, &name, &uid);
+    }
+    for face in before.into_iter().chain(after).filter(|_| changed) {
+        for (component, name) in K::dependents(&name, &face, &namespace, stores) {
+            queues.push(component, &namespace, &name).await;
+        }
     }
 }
 
@@ -217,18 +197,16 @@ pub async fn wait_for_stores(stores: &Stores) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Dependents, Memory, PoolFace, face_after};
+pub(crate) mod tests {
+    use super::{Dependents, Memory, PoolFace};
     use crate::api::TranscoderPool;
     use crate::names::Component;
     use crate::transcoder_pool::build::tests::pool;
-    use kube::core::DeserializeGuard;
-    use kube::core::error_boundary::InvalidObject;
     use serde_json::json;
     use std::sync::Arc;
 
     /// The face of a pool that works for these orchestrators.
-    fn face(orchestrators: &[&str]) -> PoolFace {
+    pub(crate) fn face(orchestrators: &[&str]) -> PoolFace {
         let Some((wanted, seen)) = orchestrators.split_first() else {
             let credential = json!({"name": "s", "key": "k"});
             let external = json!({"address": "https://o:1", "credentialSecretRef": credential});
@@ -267,35 +245,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_leaves_when_its_deletion_begins_and_not_again_when_it_is_gone() {
-        let mut pool = pool(json!({"orchestrator": {"ref": {"name": "o"}}}));
-        let there = face_after(&DeserializeGuard(Ok(pool.clone())), false, None);
-        assert_eq!(there, Some(face(&["o"])));
-        // in the foreground it stays until its pods have gone
-        let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        pool.metadata.deletion_timestamp = Some(now);
-        let leaving = DeserializeGuard(Ok(pool));
-        for deleted in [false, true] {
-            assert_eq!(face_after(&leaving, deleted, there.as_ref()), None);
-        }
-    }
-
-    #[test]
-    fn a_pool_that_cannot_be_read_any_more_has_left_nobody() {
-        let there = face(&["o"]);
-        let unreadable = || {
-            DeserializeGuard::<TranscoderPool>(Err(InvalidObject {
-                error: "replicas: not a number".into(),
-                metadata: pool(json!({"orchestrator": {"ref": {"name": "o"}}})).metadata,
-            }))
-        };
-        let after = face_after(&unreadable(), false, Some(&there));
-        assert_eq!(after, Some(there.clone()));
-        assert_eq!(face_after(&unreadable(), true, Some(&there)), None);
-        assert_eq!(face_after(&unreadable(), false, None), None);
-    }
-
-    #[test]
     fn a_deleted_resource_leaves_nothing_behind() {
         let memory = Memory {
             verified: Arc::default(),
@@ -305,7 +254,7 @@ mod tests {
         let key = (Component::Pool, "ns".to_owned(), "a".to_owned());
         let first = memory.backoff.failed(key.clone(), 0.0);
         memory.verified.found_swept("uid", "set".into());
-        memory.forget(Component::Pool, "ns", "a", Some("uid"));
+        memory.forget(Component::Pool, "ns", "a", "uid");
         assert!(!memory.verified.is_swept("uid", "set"));
         assert_eq!(memory.backoff.failed(key, 0.0), first);
     }
