@@ -72,6 +72,7 @@ pub struct Outcome {
     /// When to look again at the latest, if something is about to end.
     pub look_again: Option<Duration>,
 }
+
 /// The typed part of a status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {

@@ -172,6 +172,7 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         Some(_) | None => look_again(wait),
     })
 }
+
 /// Up to a fifth earlier, so that looks at many resources spread out.
 fn look_again(wait: Duration) -> Action {
     Action::requeue(wait.mul_f64(1.0 - rand::random::<f64>() / 5.0))
