@@ -66,7 +66,6 @@ impl Kind for Gateway {
             verdicts,
             facts,
             written: applied.written,
-            look_again: None,
         })
     }
 }

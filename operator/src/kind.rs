@@ -55,6 +55,11 @@ pub trait Kind:
         std::future::ready(Ok(0))
     }
 
+    /// When something ends of which no watch tells, and it is to be looked at.
+    fn ends_in(&self, _context: &Context) -> Option<Duration> {
+        None
+    }
+
     /// Makes it true and says what is.
     fn reconcile(
         &self,
@@ -69,8 +74,6 @@ pub struct Outcome {
     pub facts: Facts,
     /// Children that were written.
     pub written: Vec<String>,
-    /// When to look again at the latest, if something is about to end.
-    pub look_again: Option<Duration>,
 }
 
 /// The typed part of a status.

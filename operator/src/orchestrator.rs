@@ -9,15 +9,18 @@ pub mod rehearsal;
 pub mod status;
 pub mod validate;
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::api::Orchestrator;
 use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
 use crate::apply::workload::{Workload, apply_workload};
 use crate::context::Context;
-
 use crate::kind::{Facts, Kind, Outcome, ReconcileError};
 use crate::names::Component;
 use crate::owner;
@@ -52,6 +55,13 @@ impl Kind for Orchestrator {
         self.status.as_ref().map(Facts::stored).unwrap_or_default()
     }
 
+    /// The credential of a pool that left is to be revoked then.
+    fn ends_in(&self, context: &Context) -> Option<Duration> {
+        let (namespace, name) = (self.namespace()?, self.name_any());
+        let departed = context.departed.of(&namespace, &name, Instant::now());
+        departed.into_iter().map(|(_, left)| left).min()
+    }
+
     async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {
         let owner = owner::of(self)?;
         let fetched = fetch::fetch(context, &owner, self).await?;
@@ -64,14 +74,12 @@ impl Kind for Orchestrator {
             refused,
         } = apply_workload(context, &owner, Self::COMPONENT, built).await?;
         pods.extend(rehearsal::apply(context, &owner, rehearsal).await?);
-        let look_again = fetched.revoke_in;
         let observed = status::observe(&owner, fetched.service, pods, refused).await;
         let (verdicts, facts) = status::status(self, &observed);
         Ok(Outcome {
             verdicts,
             facts,
             written: applied.written,
-            look_again,
         })
     }
 }

@@ -84,12 +84,9 @@ pub fn after_error<K: Kind>(
 ) -> Action {
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
-    let wait = context.backoff.failed(
-        (K::COMPONENT, namespace.clone(), name.clone()),
-        rand::random::<f64>(),
-    );
-    let kind = K::COMPONENT.word();
-    let cause = chain(error);
+    let key = (K::COMPONENT, namespace.clone(), name.clone());
+    let wait = context.backoff.failed(key, rand::random::<f64>());
+    let (kind, cause) = (K::COMPONENT.word(), chain(error));
     tracing::warn!(
         kind,
         namespace,
@@ -129,12 +126,21 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         verdicts.reconciling = Some((Reason::Starting, "children are being made".to_owned()));
         write_status(object, context, verdicts, object.stored_facts()).await?;
     }
+    // asked before: what ends during this turn may have been there when it was read
+    let ends_in = object.ends_in(context);
     let outcome = match object.reconcile(context).await {
         Ok(outcome) => outcome,
         Err(error) => {
             let refused = is_refused(&error);
-            let ready = told(error)?;
-            return stay(object, context, ready, refused).await;
+            stay(object, context, told(error)?).await?;
+            return Ok(if refused {
+                // each try is a request that changes nothing
+                let wait = context.backoff.failed(key(object), rand::random::<f64>());
+                Action::requeue(no_later(wait, ends_in))
+            } else {
+                context.backoff.succeeded(&key(object));
+                look_again(LOOK_AGAIN_NOT_READY, ends_in)
+            });
         }
     };
     context.backoff.succeeded(&key(object));
@@ -142,7 +148,6 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         verdicts,
         facts,
         written,
-        look_again: soon,
     } = outcome;
     if !written.is_empty() {
         context
@@ -166,28 +171,28 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     } else {
         LOOK_AGAIN_NOT_READY
     };
-    // not earlier than asked for: what is to end would not have ended
-    Ok(match soon {
-        Some(soon) if soon < wait => Action::requeue(soon),
-        Some(_) | None => look_again(wait),
-    })
+    Ok(look_again(wait, ends_in))
 }
 
 /// Up to a fifth earlier, so that looks at many resources spread out.
-fn look_again(wait: Duration) -> Action {
-    Action::requeue(wait.mul_f64(1.0 - rand::random::<f64>() / 5.0))
+fn look_again(wait: Duration, ends_in: Option<Duration>) -> Action {
+    let wait = wait.mul_f64(1.0 - rand::random::<f64>() / 5.0);
+    Action::requeue(no_later(wait, ends_in))
+}
+
+/// Shortened to what ends, if that is sooner, and by no more: it must have ended by then.
+fn no_later(wait: Duration, ends_in: Option<Duration>) -> Duration {
+    ends_in.map_or(wait, |ends_in| ends_in.min(wait))
 }
 
 /// The children cannot be made true now: they stay, and their pods may serve on, so facts and
-/// conditions are what the pods say. A refusal is tried again with back-off, since each try
-/// is a request that changes nothing. A new resource has no pods: the API server takes up to
+/// conditions are what the pods say. A new resource has no pods: the API server takes up to
 /// 100 ms to say so, in which what it waits for may come.
 async fn stay<K: Kind>(
     object: &K,
     context: &Context,
     ready: Verdict,
-    refused: bool,
-) -> Result<Action, ReconcileError> {
+) -> Result<(), ReconcileError> {
     let (pods, registered) = if is_new(object) {
         (Vec::new(), 0)
     } else {
@@ -197,13 +202,7 @@ async fn stay<K: Kind>(
     let facts = seen(object.stored_facts(), &pods, registered);
     let gpu = object.gpu().map(|_| rollout::gpu(&pods));
     let verdicts = kept(ready, gpu, rollout::draining(&pods));
-    write_status(object, context, verdicts, facts).await?;
-    Ok(if refused {
-        Action::requeue(context.backoff.failed(key(object), rand::random::<f64>()))
-    } else {
-        context.backoff.succeeded(&key(object));
-        look_again(LOOK_AGAIN_NOT_READY)
-    })
+    write_status(object, context, verdicts, facts).await
 }
 
 /// No turn has said anything of it yet.

@@ -80,7 +80,6 @@ impl Kind for TranscoderPool {
             verdicts,
             facts,
             written: applied.written,
-            look_again: None,
         })
     }
 }

@@ -35,8 +35,6 @@ pub struct Fetched {
     pub service: Option<Service>,
     /// What gateways were told last, while its load balancer has no address.
     pub announced: Option<Url>,
-    /// When the credential of a pool that left is to be revoked.
-    pub revoke_in: Option<Duration>,
 }
 
 pub async fn fetch(
@@ -80,7 +78,6 @@ pub async fn fetch(
         pools: pools(&pools_there, &owner.namespace, name, &departed),
         service,
         announced,
-        revoke_in: departed.into_iter().map(|(_, left)| left).min(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a turn makes of errors, and what it tells of them.
 
-use super::{RECONCILE_LIMIT, contained, is_refused, kept, same, seen, told, weight};
+use super::{RECONCILE_LIMIT, contained, is_refused, kept, no_later, same, seen, told, weight};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::ApplyError;
 use crate::conditions::{self, RECONCILING, STALLED, Verdict, Verdicts};
@@ -13,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn told_again<K: Kind + DeserializeOwned>(spec: Value, facts: Value) {
     let mut status = json!({"observedGeneration": 3, "conditions": []});
@@ -59,6 +60,14 @@ fn an_invalid_child_waits_for_a_person_and_a_refused_one_is_tried_again() {
         let types: Vec<_> = conditions.iter().map(|one| one.type_.as_str()).collect();
         assert_eq!(types, [conditions::READY, also]);
     }
+}
+
+#[test]
+fn what_ends_is_looked_at_then_however_long_a_refusal_is_waited_for() {
+    let (minute, soon) = (Duration::from_secs(60), Duration::from_secs(6));
+    assert_eq!(no_later(minute, Some(soon)), soon);
+    assert_eq!(no_later(soon, Some(minute)), soon);
+    assert_eq!(no_later(minute, None), minute);
 }
 
 #[test]

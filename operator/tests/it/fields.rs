@@ -272,7 +272,6 @@ fn built(kind: &str, spec: &Value) -> Built {
                 pools: Vec::new(),
                 service: None,
                 announced: None,
-                revoke_in: None,
             };
             let valid = orchestrator::validate::validate(&object, &owner, &fetched).unwrap();
             orchestrator::build::build(&owner, &valid, &fetched, &surroundings)

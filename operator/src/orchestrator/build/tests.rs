@@ -33,7 +33,6 @@ fn fetched(pools: &[&str]) -> Fetched {
         pools: pools.iter().map(identity).collect(),
         service: None,
         announced: None,
-        revoke_in: None,
     }
 }
 
