@@ -6,6 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 prepare
 take_turn "make demo"
 bring_up
+clear_away
 say "images"
 e2e/images.sh
 say "the demo"

@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/preamble.sh"
 prepare
 take_turn "make faults"
 bring_up
+clear_away
 say "images"
 e2e/images.sh
 exec "$target/livepeer-e2e" faults "$@"

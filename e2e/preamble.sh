@@ -51,3 +51,6 @@ take_turn() {
     fi
     echo "$1, pid $$, since $(date +%T)" > "$turn"
 }
+
+# Whose turn it is has the cluster alone: what a run left that was cut off goes.
+clear_away() { "$target/livepeer-e2e" clear-away; }

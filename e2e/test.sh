@@ -23,6 +23,7 @@ licences() {
 cluster_up() {
     "$target/livepeer-e2e" cluster-status 2> /dev/null || was_down=true
     bring_up
+    clear_away
 }
 
 lint_charts() {

@@ -10,14 +10,13 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::install;
+use crate::namespace::GONE;
 use crate::stream::{Clip, Pusher, Reply, clip, look};
 
 /// Where the demo lives.
 pub const NAMESPACE: &str = "livepeer-demo";
 /// Images are there already, so starting is all that is waited for.
 const READY: Duration = Duration::from_secs(180);
-/// As long as streams may hold up the pods' end, and a little more.
-const GONE: Duration = Duration::from_secs(360);
 /// Ports on 127.0.0.1: the gateway's own, unless something else has them.
 const GATEWAY_PORT: u16 = 9935;
 

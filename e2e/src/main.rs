@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use livepeer_e2e::cluster::{self, Cluster};
 use livepeer_e2e::faults::{self, Fault};
+use livepeer_e2e::namespace;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ enum Command {
     ClusterDown,
     /// Succeeds if a healthy cluster is up
     ClusterStatus,
+    /// Remove the namespaces of tests that were cut off; not while others run
+    ClearAway,
     /// The cluster's long-lived process; cluster-up starts it
     #[command(hide = true)]
     ClusterKeeper,
@@ -83,6 +86,7 @@ async fn main() -> Result<ExitCode> {
         }
         Command::ClusterDown => cluster::down().await?,
         Command::ClusterStatus => Cluster::connect().await.map(drop)?,
+        Command::ClearAway => namespace::clear_away(&Cluster::connect().await?).await?,
         Command::ClusterKeeper => keep().await?,
         Command::Kubectl { args } => {
             let status = Cluster::kubectl_command().args(args).status().await?;
