@@ -1,30 +1,27 @@
 //! One turn of the loop, the same for every kind: guard, reconcile, status, event.
 //!
-//! The kind makes its children true and judges; here the judgement becomes the status,
-//! and the outcome becomes the time of the next look. A status that would not change is
-//! not written.
+//! The kind makes its children true and judges; here the judgement becomes the status
+//! ([`status`]), or that of children that stay as they are ([`stay`]), and the outcome
+//! becomes the time of the next look.
+
+mod status;
+mod stay;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType};
-use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::apply::{self, ApplyError, compare};
-use crate::conditions::{self, READY, Truth, Verdict, Verdicts};
+use self::status::write_status;
+use self::stay::{is_refused, stay, told};
+use crate::conditions::{Truth, Verdict, Verdicts};
 use crate::context::Context;
-use crate::kind::{Facts, Kind, Outcome, PoolFacts, ReconcileError};
-use crate::names::FIELD_MANAGER;
-use crate::observe::{self, PodReport, rollout};
+use crate::kind::{Kind, Outcome, ReconcileError};
 use crate::reason::Reason;
 
 /// Longest reconcile: a handful of requests, and questions of 2 s each.
@@ -185,203 +182,9 @@ fn no_later(wait: Duration, ends_in: Option<Duration>) -> Duration {
     ends_in.map_or(wait, |ends_in| ends_in.min(wait))
 }
 
-/// The children cannot be made true now: they stay, and their pods may serve on, so facts and
-/// conditions are what the pods say. A new resource has no pods: the API server takes up to
-/// 100 ms to say so, in which what it waits for may come.
-async fn stay<K: Kind>(
-    object: &K,
-    context: &Context,
-    ready: Verdict,
-) -> Result<(), ReconcileError> {
-    let (pods, registered) = if is_new(object) {
-        (Vec::new(), 0)
-    } else {
-        let pods = pods(object, context).await?;
-        (pods, object.registered(context).await?)
-    };
-    let facts = seen(object.stored_facts(), &pods, registered);
-    let gpu = object.gpu().map(|_| rollout::gpu(&pods));
-    let verdicts = kept(ready, gpu, rollout::draining(&pods));
-    write_status(object, context, verdicts, facts).await
-}
-
 /// No turn has said anything of it yet.
 fn is_new<K: Kind>(object: &K) -> bool {
     object.stored_conditions().is_empty()
-}
-
-/// The pods of a resource whose children stay: there is no newer template than theirs.
-async fn pods<K: Kind>(object: &K, context: &Context) -> Result<Vec<PodReport>, kube::Error> {
-    let mut pods = observe::pods(
-        &context.client,
-        &context.http,
-        &object.namespace().unwrap_or_default(),
-        K::COMPONENT,
-        &object.name_any(),
-        "",
-    )
-    .await?;
-    for pod in &mut pods {
-        pod.current = true;
-    }
-    Ok(pods)
-}
-
-/// The stored facts, with what its pods and its orchestrator say now.
-fn seen(stored: Facts, pods: &[PodReport], registered: u32) -> Facts {
-    let (sessions, capacity) = rollout::load(pods);
-    Facts {
-        sessions: Some(sessions),
-        capacity: Some(capacity),
-        endpoint: stored.endpoint,
-        devices: rollout::devices(pods),
-        pool: stored.pool.map(|pool| PoolFacts {
-            replicas: rollout::running(pods),
-            registered,
-            ..pool
-        }),
-    }
-}
-
-/// What the API server said no to, which costs it a request each time.
-fn is_refused(error: &ReconcileError) -> bool {
-    matches!(
-        error,
-        ReconcileError::Apply(ApplyError::Refused { .. } | ApplyError::Invalid { .. })
-    )
-}
-
-/// The verdicts on children that are as they were. What may be taken another time is on its
-/// way for those that wait for it; what is invalid waits for a person.
-fn kept(ready: Verdict, gpu: Option<Verdict>, draining: Option<String>) -> Verdicts {
-    let mut verdicts = Verdicts {
-        gpu,
-        draining,
-        ..Verdicts::only(ready)
-    };
-    if verdicts.ready.reason == Reason::ApplyRefused {
-        let message = verdicts.ready.message.clone();
-        verdicts.reconciling = Some((Reason::ApplyRefused, message));
-    }
-    verdicts
-}
-
-/// Turns an error that its owner must know into the verdict; returns the others.
-fn told(error: ReconcileError) -> Result<Verdict, ReconcileError> {
-    let (reason, message) = match error {
-        ReconcileError::Told { reason, message } => (reason, message),
-        ReconcileError::Apply(error @ ApplyError::NameConflict { .. }) => {
-            (Reason::NameConflict, error.to_string())
-        }
-        ReconcileError::Apply(error @ ApplyError::Refused { .. }) => {
-            (Reason::ApplyRefused, error.to_string())
-        }
-        ReconcileError::Apply(error @ ApplyError::Invalid { .. }) => {
-            (Reason::InvalidSpec, error.to_string())
-        }
-        other => return Err(other),
-    };
-    Ok(Verdict::not_ready(reason, message))
-}
-
-/// Writes the status if it differs from the stored one, and an Event when `Ready` moved.
-async fn write_status<K: Kind>(
-    object: &K,
-    context: &Context,
-    verdicts: Verdicts,
-    facts: Facts,
-) -> Result<(), ReconcileError> {
-    let generation = object.meta().generation.unwrap_or(0);
-    let old = object.stored_conditions();
-    let now = Time(Timestamp::now());
-    let new = conditions::build(&verdicts, generation, old, &now);
-    let status = facts.status(generation, new.clone());
-    if same(&object.stored_status(), &status) {
-        return Ok(());
-    }
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
-    let patch = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        // the UID keeps the status off a namesake that was made meanwhile
-        "metadata": {"name": object.name_any(), "uid": object.uid()},
-        "status": status,
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch))
-        .await
-    {
-        Ok(_) => {}
-        // deleted, or made anew, since it was read
-        Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    context.metrics.wrote_status(K::COMPONENT.word());
-    tell(object, context, old, &new).await;
-    Ok(())
-}
-
-fn same(stored: &Value, wanted: &Value) -> bool {
-    compare::difference(wanted, stored).is_none() && compare::difference(stored, wanted).is_none()
-}
-
-/// An Event when the reason of `Ready` changes. One that is not taken is no failure.
-async fn tell<K: Kind>(object: &K, context: &Context, old: &[Condition], new: &[Condition]) {
-    let ready = |conditions: &[Condition]| {
-        conditions
-            .iter()
-            .find(|condition| condition.type_ == READY)
-            .cloned()
-    };
-    let Some(condition) = ready(new) else {
-        return;
-    };
-    let old = ready(old);
-    if old
-        .as_ref()
-        .is_some_and(|old| old.reason == condition.reason && old.status == condition.status)
-    {
-        return;
-    }
-    let namespace = object.namespace().unwrap_or_default();
-    // in a namespace that is going away an Event would be refused
-    if !matches!(apply::is_alive(&context.client, &namespace).await, Ok(true)) {
-        return;
-    }
-    let event = Event {
-        type_: weight(old.as_ref(), &condition),
-        reason: condition.reason,
-        note: Some(condition.message),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    let published = context
-        .recorder
-        .publish(&event, &object.object_ref(&()))
-        .await;
-    if let Err(error) = published {
-        tracing::warn!(%error, name = object.name_any(), "event was not taken");
-    }
-}
-
-/// What is usual on the way is normal; for one that was ready, only a roll-out is.
-fn weight(old: Option<&Condition>, new: &Condition) -> EventType {
-    let reason = Reason::ALL
-        .into_iter()
-        .find(|reason| reason.word() == new.reason);
-    let was_ready = old.is_some_and(|old| old.status == "True");
-    let normal = match reason {
-        Some(Reason::Starting | Reason::RollingOut) => true,
-        Some(reason) => !was_ready && reason.is_usual_at_first(),
-        None => false,
-    };
-    if new.status == "False" && !normal {
-        EventType::Warning
-    } else {
-        EventType::Normal
-    }
 }
 
 /// An error with its causes, for one field of the log.

@@ -1,6 +1,8 @@
 //! What a turn makes of errors, and what it tells of them.
 
-use super::{RECONCILE_LIMIT, contained, is_refused, kept, no_later, same, seen, told, weight};
+use super::status::{same, weight};
+use super::stay::{is_refused, kept, seen, told};
+use super::{RECONCILE_LIMIT, contained, no_later};
 use crate::api::{Gateway, Orchestrator, TranscoderPool};
 use crate::apply::ApplyError;
 use crate::conditions::{self, RECONCILING, STALLED, Verdict, Verdicts};
