@@ -16,7 +16,7 @@ if ! [ -d "$cache/package" ]; then
     echo "hls.js: fetching $version from the npm registry" >&2
     rm -rf "$cache/unpacked"
     mkdir "$cache/unpacked"
-    npm pack --silent --pack-destination "$cache/unpacked" "hls.js@$version" > /dev/null
+    npm pack --loglevel error --pack-destination "$cache/unpacked" "hls.js@$version" > /dev/null
     tar -xzf "$cache/unpacked/hls.js-$version.tgz" -C "$cache/unpacked" \
         package/dist/hls.light.min.js package/LICENSE
     mv "$cache/unpacked/package" "$cache/package"
