@@ -1,7 +1,7 @@
 //! One turn of the loop, the same for every kind: guard, reconcile, status, event.
 //!
 //! The kind makes its children true and judges; here the judgement becomes the status
-//! ([`status`]), or that of children that stay as they are ([`stay`]), and the outcome
+//! ([`status`]), or that of children that stay as they are ([`mod@stay`]), and the outcome
 //! becomes the time of the next look.
 
 mod status;
