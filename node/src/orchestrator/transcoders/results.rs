@@ -11,7 +11,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
 use livepeer_proto::headers;
 use multer::{Constraints, Multipart, SizeLimit};
@@ -161,8 +161,8 @@ async fn renditions(
     boundary: String,
 ) -> Result<Vec<Rendition>, Refusal> {
     let limit = SizeLimit::new().per_field(headers::MAX_SEGMENT_BYTES);
-    let mut parts =
-        Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(limit));
+    let constraints = Constraints::new().size_limit(limit);
+    let mut parts = Multipart::with_constraints(end_later(chunks), boundary, constraints);
     let broken = |error: multer::Error| Refusal::internal(chain(&error));
     let mut renditions = Vec::new();
     while let Some(mut part) = parts.next_field().await.map_err(broken)? {
@@ -196,6 +196,14 @@ async fn renditions(
         }
     }
     Ok(renditions)
+}
+
+/// The stream, whose end is not seen in the same poll as what came last. multer 3.1 looks twice
+/// for the first boundary: all of a body that comes between the two looks, end included, counts
+/// as one without a boundary.
+fn end_later<T>(chunks: impl Stream<Item = T>) -> impl Stream<Item = T> {
+    let pause = stream::once(tokio::task::yield_now());
+    chunks.chain(pause.filter_map(|()| std::future::ready(None)))
 }
 
 /// Reads to the end without keeping: over HTTP/2 an early answer would reset a
@@ -279,8 +287,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ContentType;
+    use std::convert::Infallible;
+    use std::task::Poll;
+
+    use super::{ContentType, end_later};
+    use bytes::Bytes;
+    use futures::stream;
     use http::{HeaderMap, HeaderValue, header};
+    use multer::Multipart;
 
     fn parse(text: &'static str) -> Option<ContentType> {
         let mut headers = HeaderMap::new();
@@ -296,5 +310,25 @@ mod tests {
         for broken in ["", "/", "text", "text /plain", ";boundary=x"] {
             assert_eq!(parse(broken), None, "{broken}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_result_that_comes_at_once_after_a_moment_is_read() {
+        let mut body = Some(Bytes::from_static(
+            b"--b\r\nPixels: 7\r\n\r\nit\r\n--b--\r\n",
+        ));
+        let mut looked = false;
+        let chunks = stream::poll_fn(move |context| {
+            if std::mem::replace(&mut looked, true) {
+                Poll::Ready(body.take().map(Ok::<_, Infallible>))
+            } else {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        });
+        let mut parts = Multipart::new(end_later(chunks), "b");
+        let part = parts.next_field().await.unwrap().expect("one part");
+        assert_eq!(part.bytes().await.unwrap(), "it");
+        assert!(parts.next_field().await.unwrap().is_none());
     }
 }
