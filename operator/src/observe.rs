@@ -49,11 +49,7 @@ pub async fn pods(
     owner: &str,
     template: &str,
 ) -> Result<Vec<PodReport>, kube::Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let mut pods = api
-        .list(&ListParams::default().labels(&selector(component, owner)))
-        .await?
-        .items;
+    let mut pods = list(client, namespace, component, owner).await?;
     pods.retain(|pod| !has_ended(pod));
     let addresses: Vec<_> = pods.iter().map(|pod| address(pod, component)).collect();
     let questions = addresses.into_iter().map(|address| {
@@ -65,6 +61,18 @@ pub async fn pods(
     Ok(reports
         .map(|(pod, node)| report(pod, node, template))
         .collect())
+}
+
+/// The pods of `owner`, also those that have ended.
+pub async fn list(
+    client: &Client,
+    namespace: &str,
+    component: Component,
+    owner: &str,
+) -> Result<Vec<Pod>, kube::Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let labels = ListParams::default().labels(&selector(component, owner));
+    Ok(api.list(&labels).await?.items)
 }
 
 /// The label selector of a resource's pods, as text.
@@ -102,7 +110,7 @@ pub fn role(component: Component) -> Role {
 }
 
 /// Evicted and finished pods stay listed until they are collected; they say nothing.
-pub(crate) fn has_ended(pod: &Pod) -> bool {
+fn has_ended(pod: &Pod) -> bool {
     let phase = pod
         .status
         .as_ref()

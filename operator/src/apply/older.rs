@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::DynamicObject;
 use livepeer_settings::Settings;
 use serde_json::Value;
 
@@ -56,9 +56,7 @@ pub async fn keep(
     }
     let name = &owner.reference.name;
     let workload = written::workload(client, namespace, component, name).await?;
-    let labels = ListParams::default().labels(&observe::selector(component, name));
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let pods = pods.list(&labels).await?.items;
+    let pods = observe::list(client, namespace, component, name).await?;
     let kept = kept(older, newest, workload.as_ref(), &pods);
     if !kept.is_empty() {
         child.add_data(&kept);
@@ -74,10 +72,8 @@ fn kept(
     pods: &[Pod],
 ) -> BTreeMap<String, String> {
     if older.len() > MAX_UNREAD || !workload.is_some_and(rolls_out) {
-        let made = workload.and_then(written::pod_spec);
-        let there = pods.iter().filter(|pod| !observe::has_ended(pod));
-        let specs = there.filter_map(|pod| pod.spec.as_ref()).chain(&made);
-        let read: BTreeSet<_> = specs.filter_map(settings::key_read).collect();
+        let specs = written::specs(workload, pods);
+        let read: BTreeSet<_> = specs.iter().filter_map(settings::key_read).collect();
         older.retain(|key, _| read.contains(key.as_str()));
     }
     for text in older.values_mut() {

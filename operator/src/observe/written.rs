@@ -1,10 +1,11 @@
 //! The settings that a resource's node has now: what no longer follows from anything else is
-//! read from there.
+//! read from there. Also the specs of the pods that read them.
 
-use k8s_openapi::api::core::v1::{ConfigMap, PodSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec};
 use kube::api::DynamicObject;
 use kube::{Api, Client};
 
+use super::has_ended;
 use crate::apply::child::ChildKind;
 use crate::build::settings;
 use crate::names::{Component, Part};
@@ -55,7 +56,14 @@ pub async fn workload(
 }
 
 /// What a workload makes its pods from.
-pub fn pod_spec(workload: &DynamicObject) -> Option<PodSpec> {
+fn pod_spec(workload: &DynamicObject) -> Option<PodSpec> {
     let spec = workload.data["spec"]["template"]["spec"].clone();
     serde_json::from_value(spec).ok()
+}
+
+/// The specs of a resource's pods: those that are there, and the one that its workload makes.
+pub fn specs(workload: Option<&DynamicObject>, pods: &[Pod]) -> Vec<PodSpec> {
+    let there = pods.iter().filter(|pod| !has_ended(pod));
+    let there = there.filter_map(|pod| pod.spec.clone());
+    there.chain(workload.and_then(pod_spec)).collect()
 }

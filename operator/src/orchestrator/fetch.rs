@@ -12,8 +12,7 @@ use crate::credential::PoolIdentity;
 use crate::kind::ReconcileError;
 use crate::names::{Component, Part};
 use crate::observe::{self, written};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret, Service};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::{PodSpec, Secret, Service};
 use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt};
 use rand::RngExt;
@@ -104,14 +103,10 @@ pub async fn takes_transcoders(
 ) -> Result<bool, kube::Error> {
     let component = Component::Orchestrator;
     let set = written::workload(client, namespace, component, name).await?;
-    let labels = ListParams::default().labels(&observe::selector(component, name));
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let pods = pods.list(&labels).await?;
-    let made = set.as_ref().and_then(written::pod_spec);
-    let there = pods.iter().filter(|pod| !observe::has_ended(pod));
-    let mut specs = there.filter_map(|pod| pod.spec.as_ref()).chain(&made);
+    let pods = observe::list(client, namespace, component, name).await?;
     let credentials = component.child(name, Part::Credentials);
-    Ok(specs.any(|pod| mounts(pod, &credentials)))
+    let specs = written::specs(set.as_ref(), &pods);
+    Ok(specs.iter().any(|pod| mounts(pod, &credentials)))
 }
 
 fn mounts(pod: &PodSpec, secret: &str) -> bool {

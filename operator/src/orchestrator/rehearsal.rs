@@ -18,7 +18,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ use crate::build::pod::CONTAINER;
 use crate::context::Context;
 use crate::kind::ReconcileError;
 use crate::names::{ANNOTATION_TEMPLATE, Component, FIELD_MANAGER};
-use crate::observe::{PodReport, selector};
+use crate::observe::{self, PodReport};
 use crate::pod_problems;
 
 /// A rehearsal that a node turned away or evicted is made again, not more often than this.
@@ -89,11 +89,9 @@ pub async fn fetch(
     let pod = pod.filter(|pod| owner.owns(pod));
     let (mut step, mut wanted) = (Step::Roll, Value::Null);
     if template_of(&set) != Some(template) {
-        let labels = selector(Component::Orchestrator, &owner.reference.name);
-        let there = api
-            .list(&ListParams::default().labels(&labels))
-            .await?
-            .items;
+        let (namespace, name) = (&owner.namespace, &owner.reference.name);
+        let there =
+            observe::list(&context.client, namespace, Component::Orchestrator, name).await?;
         step = decide(&there, pod.as_ref(), template, Timestamp::now());
         let running = there.iter().find(|pod| runs(pod));
         wanted = pod::build(owner, &child.object, running);
