@@ -103,16 +103,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FirstBytes<S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::ErrorKind;
     use std::time::Duration;
 
     use super::{first_byte_within, user_timeout};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use axum::body::Body;
+    use hyper::client::conn::http2::{self, SendRequest};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::{Instant, timeout};
 
     const TIME: Duration = Duration::from_secs(10);
+
+    /// An HTTP/2 client that is yet to be served: how it asks, what drives it, and its peer's end.
+    pub(crate) async fn http2() -> (
+        SendRequest<Body>,
+        impl Future<Output = hyper::Result<()>>,
+        DuplexStream,
+    ) {
+        let (near, far) = duplex(1 << 16);
+        let client = http2::Builder::new(TokioExecutor::new());
+        let (requests, driver) = client.handshake(TokioIo::new(near)).await.unwrap();
+        (requests, driver, far)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_say_what_it_speaks_is_not_waited_for() {

@@ -235,12 +235,12 @@ mod tests {
     use axum::{Extension, Router};
     use bytes::Bytes;
     use http::Request;
-    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncWriteExt as _, duplex};
     use tokio::time::{Instant, timeout};
     use tokio_util::sync::CancellationToken;
 
     use super::{IDLE_TIME, Peer, TAKE_TIME, Waiting, builder, serve_one};
+    use crate::connection::tests::http2;
 
     fn peer() -> Peer {
         Peer("127.0.0.1:1".parse().unwrap())
@@ -248,12 +248,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_only_answers_pings_is_closed() {
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (requests, peer) = client
-            .handshake::<_, Body>(TokioIo::new(near))
-            .await
-            .unwrap();
+        let (requests, peer, far) = http2().await;
         let began = Instant::now();
         let leave = CancellationToken::new();
         let served = serve_one(builder(), far, self::peer(), Router::new(), leave);
@@ -294,12 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nor_does_one_keep_it_who_opens_no_window_and_asks_on() {
-        let (near, far) = duplex(1 << 16);
-        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (mut requests, peer) = client
-            .handshake::<_, Body>(TokioIo::new(near))
-            .await
-            .unwrap();
+        let (mut requests, peer, far) = http2().await;
         let served = serve_one(
             builder(),
             far,

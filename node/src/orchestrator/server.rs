@@ -271,11 +271,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::{CLOSE_GRACE, IDLE_TIMEOUT_HTTP2, Service, next};
+    use crate::connection::tests::http2;
     use axum::Router;
     use axum::body::Body;
     use axum::routing::get;
     use http::Request;
-    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
     use tokio::time::{Instant, timeout};
@@ -302,12 +302,7 @@ mod tests {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         };
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (mut requests, peer) = client
-            .handshake::<_, Body>(TokioIo::new(near))
-            .await
-            .unwrap();
+        let (mut requests, peer, far) = http2().await;
         let request = Request::get(format!("https://orchestrator{path}")).body(Body::empty());
         let asks = async {
             let answer = requests.send_request(request.unwrap()).await;
