@@ -15,8 +15,8 @@ use crate::context::Stores;
 use crate::kind::Kind;
 use crate::names::{APP_NAME, Component, LABEL_COMPONENT, LABEL_INSTANCE, LABEL_NAME, Part};
 
-/// Events that may wait for an applier, which takes them at once; a full queue holds
-/// its watch back and loses nothing.
+/// Events that may wait for an applier, which takes them at once when it has started; a full
+/// queue holds its watch back and loses nothing.
 const QUEUE: usize = 256;
 
 /// A request for one kind's applier.
@@ -235,7 +235,7 @@ fn reads(pool: &TranscoderPool, secret: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{bereaved, concerned, reads};
     use crate::context::Stores;
     use crate::gateway::build::tests::gateway;
@@ -249,7 +249,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// A store with these objects.
-    fn store<K: Kind>(objects: Vec<K>) -> Store<DeserializeGuard<K>> {
+    pub(crate) fn store<K: Kind>(objects: Vec<K>) -> Store<DeserializeGuard<K>> {
         let mut writer = Writer::default();
         for object in objects {
             writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(object))));

@@ -1,7 +1,9 @@
 //! The objects of one kind as their watch reports them, and what each event changes: pure.
 //!
 //! A watch that starts anew lists what is there, and says nothing of what was deleted while
-//! nobody watched: that follows from the list.
+//! nobody watched: that follows from the list. Nothing is told of a list before it is complete:
+//! until then the store holds what was before it, and whoever is told to look would see that.
+//! Nor does a first list wait for those who are told, who take nothing before all stores are full.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,8 +26,8 @@ struct Object<F> {
 /// their faces are kept.
 pub struct Known<K: Dependents> {
     objects: HashMap<Place, Object<K::Face>>,
-    /// Those in the list that a watch begins with, until it is complete.
-    listed: HashSet<Place>,
+    /// The list that a watch begins with, until it is complete.
+    listed: Vec<DeserializeGuard<K>>,
 }
 
 /// What an event says of one object.
@@ -41,7 +43,7 @@ impl<K: Dependents> Default for Known<K> {
     fn default() -> Self {
         Self {
             objects: HashMap::new(),
-            listed: HashSet::new(),
+            listed: Vec::new(),
         }
     }
 }
@@ -55,16 +57,19 @@ impl<K: Dependents> Known<K> {
                 Vec::new()
             }
             Event::InitApply(object) => {
-                self.listed.insert(place(object));
-                self.seen(object)
+                self.listed.push(object.clone());
+                Vec::new()
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
+                let there: HashSet<_> = listed.iter().map(place).collect();
                 let known = self.objects.keys();
-                let vanished = known.filter(|place| !listed.contains(*place));
+                let vanished = known.filter(|place| !there.contains(*place));
                 let vanished: Vec<_> = vanished.cloned().collect();
-                let gone = vanished.into_iter();
-                gone.filter_map(|place| self.gone(place)).collect()
+                let gone = vanished.into_iter().filter_map(|place| self.gone(place));
+                let mut changes: Vec<_> = gone.collect();
+                changes.extend(listed.iter().flat_map(|object| self.seen(object)));
+                changes
             }
             Event::Apply(object) => self.seen(object),
             Event::Delete(object) => self.gone(place(object)).into_iter().collect(),
@@ -182,18 +187,19 @@ mod tests {
         say(&mut known, Event::Init);
         say(&mut known, Event::InitApply(named("b", "2")));
         assert_eq!(say(&mut known, Event::Init), []);
-        let stays = say(&mut known, Event::InitApply(named("a", "1")));
-        assert_eq!(stays, [said("a", true, true, None)]);
-        let mut gone = say(&mut known, Event::InitDone);
-        gone.sort();
+        assert_eq!(say(&mut known, Event::InitApply(named("a", "1"))), []);
+        let mut changed = say(&mut known, Event::InitDone);
+        changed.sort();
+        let stays = said("a", true, true, None);
         let wanted = [
+            stays.clone(),
             said("b", true, false, Some("2")),
             said("c", false, false, Some("3")),
         ];
-        assert_eq!(gone, wanted);
+        assert_eq!(changed, wanted);
         say(&mut known, Event::Init);
         say(&mut known, Event::InitApply(named("a", "1")));
-        assert_eq!(say(&mut known, Event::InitDone), []);
+        assert_eq!(say(&mut known, Event::InitDone), [stays]);
     }
 
     #[test]

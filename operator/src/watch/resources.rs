@@ -198,12 +198,21 @@ pub async fn wait_for_stores(stores: &Stores) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Dependents, Memory, PoolFace};
+    use super::{Dependents, Memory, PoolFace, due, watch_kind};
     use crate::api::TranscoderPool;
+    use crate::context::Stores;
     use crate::names::Component;
     use crate::transcoder_pool::build::tests::pool;
+    use crate::watch::due::tests::store;
+    use http::{Request, Response};
+    use kube::client::{Body, Client};
+    use kube::runtime::reflector;
     use serde_json::json;
+    use std::convert::Infallible;
     use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::task::JoinSet;
+    use tokio_util::sync::CancellationToken;
 
     /// The face of a pool that works for these orchestrators.
     pub(crate) fn face(orchestrators: &[&str]) -> PoolFace {
@@ -244,13 +253,67 @@ pub(crate) mod tests {
         assert_eq!(left(&moving, None), ["o", "p"]);
     }
 
-    #[test]
-    fn a_deleted_resource_leaves_nothing_behind() {
-        let memory = Memory {
+    fn memory() -> Memory {
+        Memory {
             verified: Arc::default(),
             backoff: Arc::default(),
             departed: Arc::default(),
+        }
+    }
+
+    /// Appliers take nothing before all stores are full, and their queues have an end.
+    #[tokio::test]
+    async fn a_first_list_that_is_longer_than_a_queue_fills_its_store() {
+        let pools: Vec<_> = (0..1000)
+            .map(|number| {
+                let mut pool = pool(json!({"orchestrator": {"ref": {"name": "o"}}}));
+                pool.metadata.name = Some(format!("p{number}"));
+                pool
+            })
+            .collect();
+        let list = json!({"metadata": {"resourceVersion": "1"}, "items": pools}).to_string();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let list = list.clone();
+            async move {
+                let query = request.uri().query().unwrap_or_default();
+                if query.contains("watch") {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Response::new(Body::from(list.into_bytes())))
+            }
+        });
+        let (pools, writer) = reflector::store();
+        let stores = Stores {
+            orchestrators: store(Vec::new()),
+            pools: pools.clone(),
+            gateways: store(Vec::new()),
         };
+        let (queues, mut receivers) = due::queues();
+        let cancel = CancellationToken::new();
+        let mut watch = JoinSet::new();
+        watch.spawn(watch_kind::<TranscoderPool>(
+            Client::new(server, "ns"),
+            Some("ns".to_owned()),
+            writer,
+            stores,
+            queues,
+            memory(),
+            cancel.clone(),
+        ));
+        let ready = tokio::time::timeout(Duration::from_secs(10), pools.wait_until_ready()).await;
+        ready.expect("the list is complete").unwrap();
+        assert_eq!(pools.len(), 1000);
+        for _ in 0..1000 {
+            receivers.orchestrators.recv().await.unwrap();
+            receivers.pools.recv().await.unwrap();
+        }
+        cancel.cancel();
+        watch.join_next().await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_deleted_resource_leaves_nothing_behind() {
+        let memory = memory();
         let key = (Component::Pool, "ns".to_owned(), "a".to_owned());
         let first = memory.backoff.failed(key.clone(), 0.0);
         memory.verified.found_swept("uid", "set".into());
