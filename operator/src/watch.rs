@@ -65,7 +65,7 @@ pub async fn children<K>(
         match event {
             // what was deleted while nobody watched is not reported: nothing is certain
             Event::Init => verified.doubt_all(kind),
-            Event::InitDone => {}
+            Event::InitDone => verified.forget_unseen(kind),
             Event::InitApply(child) | Event::Apply(child) => {
                 verified.saw(
                     key(kind, &child),
@@ -127,7 +127,7 @@ pub async fn secrets(
     while let Some(event) = next(&mut events, &cancel, kind).await {
         match event {
             Event::Init => verified.doubt_all(kind),
-            Event::InitDone => {}
+            Event::InitDone => verified.forget_unseen(kind),
             Event::InitApply(secret) | Event::Apply(secret) => {
                 verified.saw_secret(
                     key(kind, &secret),

@@ -64,6 +64,12 @@ impl Verified {
         }
     }
 
+    /// The list that a watch of the kind begins with is complete: what is not in it is gone,
+    /// or was made after it and is reported.
+    pub fn forget_unseen(&self, kind: ChildKind) {
+        lock(&self.children).retain(|key, entry| key.kind != kind || entry.seen.is_some());
+    }
+
     /// The child was read or applied in `version` and holds what `hash` stands for.
     pub fn found_right(&self, key: Key, version: String, hash: &str) {
         lock(&self.children).entry(key).or_default().right = Some((version, hash.to_owned()));
@@ -159,12 +165,24 @@ mod tests {
     }
 
     #[test]
-    fn after_a_watch_started_anew_nothing_is_certain() {
+    fn after_a_watch_started_anew_nothing_is_certain_and_what_is_gone_is_forgotten() {
         let verified = Verified::default();
-        verified.found_right(key(), "7".into(), "h");
-        verified.saw(key(), Some("7".into()), false);
+        let gone = Key {
+            name: "gone".into(),
+            ..key()
+        };
+        for key in [key(), gone.clone()] {
+            verified.found_right(key.clone(), "7".into(), "h");
+            verified.saw(key, Some("7".into()), false);
+        }
         verified.doubt_all(ChildKind::Secret);
         assert!(!verified.is_right(&key(), "h"));
+        verified.saw(key(), Some("7".into()), false);
+        verified.forget_unseen(ChildKind::ConfigMap);
+        assert_eq!(verified.children.lock().unwrap().len(), 2);
+        verified.forget_unseen(ChildKind::Secret);
+        assert!(verified.is_right(&key(), "h"));
+        assert!(!verified.children.lock().unwrap().contains_key(&gone));
     }
 
     #[test]
