@@ -10,20 +10,22 @@ pub mod compare;
 pub mod older;
 pub mod verified;
 pub mod workload;
+mod write;
 
 use std::fmt::Debug;
 
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::names::FIELD_MANAGER;
 use child::{Child, ChildKind};
 use verified::{Key, Verified};
+pub use write::refused;
+use write::{is_immutable, to_value, write};
 
 /// Why children could not be applied. `object` is kind and name.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,18 @@ pub struct Applied {
     pub written: Vec<String>,
 }
 
+/// Makes those true that hold what stands nowhere else, before anything is made of it: what
+/// follows from a key that could not be written down must not be written either.
+pub async fn apply_only_copies(
+    client: &Client,
+    verified: &Verified,
+    owner: &Owner,
+    children: &[Child],
+) -> Result<Applied, ApplyError> {
+    let only_copies = children.iter().filter(|child| child.only_copy);
+    make_true(client, verified, owner, only_copies).await
+}
+
 /// Makes `children` true, then removes what `owner` owned and no longer wants. All are
 /// read before any is written: where one is not ours, only Secrets that are there are written.
 pub async fn apply(
@@ -76,8 +90,22 @@ pub async fn apply(
     owner: &Owner,
     children: Vec<Child>,
 ) -> Result<Applied, ApplyError> {
+    let applied = make_true(client, verified, owner, &children).await?;
+    // the pods of one that is held may mount what nobody else wants any more
+    if !children.iter().any(|child| child.held) {
+        remove_orphans(client, verified, owner, &children).await?;
+    }
+    Ok(applied)
+}
+
+async fn make_true<'a>(
+    client: &Client,
+    verified: &Verified,
+    owner: &Owner,
+    children: impl IntoIterator<Item = &'a Child>,
+) -> Result<Applied, ApplyError> {
     let doubtful: Vec<_> = children
-        .iter()
+        .into_iter()
         .filter(|child| !child.held)
         .map(|child| (child, key(owner, child)))
         .filter(|(child, key)| !verified.is_right(key, &child.hash))
@@ -117,14 +145,7 @@ pub async fn apply(
             applied.written.push(written?);
         }
     }
-    if let Some(conflict) = conflict {
-        return Err(conflict);
-    }
-    // the pods of one that is held may mount what nobody else wants any more
-    if !children.iter().any(|child| child.held) {
-        remove_orphans(client, verified, owner, &children).await?;
-    }
-    Ok(applied)
+    conflict.map_or(Ok(applied), Err)
 }
 
 /// A child, and what is there under its name.
@@ -174,11 +195,6 @@ fn must_be_made_again(child: &Child, live: &DynamicObject) -> bool {
     is_immutable(live) && !child.only_copy
 }
 
-/// True for nothing but ConfigMaps and Secrets.
-fn is_immutable(live: &DynamicObject) -> bool {
-    live.data["immutable"] == true
-}
-
 /// Deletes this very object; false when it was gone, or another in its place, already.
 pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<bool, kube::Error>
 where
@@ -210,110 +226,6 @@ async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError
     let written = write(&api, child, live.as_ref()).await?;
     remember(verified, key, &written, &child.hash);
     Ok(child.to_string())
-}
-
-/// Server-side apply; where entries of others stand in the way, they are pruned first.
-async fn write(
-    api: &Api<DynamicObject>,
-    child: &Child,
-    live: Option<&DynamicObject>,
-) -> Result<DynamicObject, ApplyError> {
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    let patch = Patch::Apply(&child.object);
-    let first = api.patch(&child.name, &parameters, &patch).await;
-    let stands_in_the_way = match (&first, live) {
-        (Ok(written), _) => compare::prune(&child.object, &to_value(written)),
-        (Err(kube::Error::Api(status)), Some(live)) if status.code == 422 => {
-            compare::prune(&child.object, &to_value(live))
-        }
-        (Err(_), _) => None,
-    };
-    let written = match stands_in_the_way {
-        None => first.map_err(|error| not_changed(child, live, error))?,
-        Some(prune) => {
-            let merge = PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            api.patch(&child.name, &merge, &Patch::Merge(&prune))
-                .await
-                .map_err(|error| not_changed(child, live, error))?;
-            let written = api
-                .patch(&child.name, &parameters, &patch)
-                .await
-                .map_err(|error| not_changed(child, live, error))?;
-            give_up_updates(api, written).await?
-        }
-    };
-    if let Some(path) = compare::difference(&child.object, &to_value(&written)) {
-        tracing::warn!(kind = ?child.kind, name = child.name, path, "child differs after it was applied");
-    }
-    Ok(written)
-}
-
-/// A workload's controller writes its status just after a change, which is no reason to leave
-/// an owner too many.
-const GIVE_UP_TRIES: u32 = 5;
-
-/// A field that pruning wrote has two owners, both of our name: the operations apply and update.
-/// The second would keep it when it is no longer wanted, so it is given up.
-async fn give_up_updates(
-    api: &Api<DynamicObject>,
-    mut written: DynamicObject,
-) -> Result<DynamicObject, kube::Error> {
-    for _ in 0..GIVE_UP_TRIES {
-        let managed = written.metadata.managed_fields.clone().unwrap_or_default();
-        let (updates, kept): (Vec<_>, Vec<_>) = managed.into_iter().partition(is_our_update);
-        if updates.is_empty() {
-            break;
-        }
-        let metadata = json!({
-            "resourceVersion": written.metadata.resource_version, "managedFields": kept,
-        });
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
-        let (name, parameters) = (written.name_any(), PatchParams::default());
-        written = match api.patch(&name, &parameters, &patch).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => api.get(&name).await?,
-            other => return other,
-        };
-    }
-    Ok(written)
-}
-
-fn is_our_update(entry: &ManagedFieldsEntry) -> bool {
-    entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Update")
-}
-
-/// What to do about the one immutable child that is not made again.
-const IMMUTABLE: &str = "it was made immutable by hand, holds something else than it must, and is \
-    not deleted, since what is in it stands nowhere else; delete it to have another key made";
-
-/// A refusal carries the API server's words: of what is wrong in itself, or of what a quota,
-/// a right or an admission policy says today.
-pub fn refused(object: String, error: kube::Error) -> ApplyError {
-    match error {
-        kube::Error::Api(status) if status.code == 422 => ApplyError::Invalid {
-            object,
-            message: status.message.clone(),
-        },
-        kube::Error::Api(status) if matches!(status.code, 400 | 403) => ApplyError::Refused {
-            object,
-            message: status.message.clone(),
-        },
-        other => ApplyError::Kube(other),
-    }
-}
-
-/// A change of `live` that was refused.
-fn not_changed(child: &Child, live: Option<&DynamicObject>, error: kube::Error) -> ApplyError {
-    let immutable = live.is_some_and(is_immutable);
-    match refused(child.to_string(), error) {
-        ApplyError::Invalid { object, message } if immutable => ApplyError::Invalid {
-            object,
-            message: format!("{IMMUTABLE}: {message}"),
-        },
-        other => other,
-    }
 }
 
 fn check_owner(owner: &Owner, found: &Found<'_>) -> Result<(), ApplyError> {
@@ -384,10 +296,6 @@ fn remember(verified: &Verified, key: Key, live: &DynamicObject, hash: &str) {
     if let Some(version) = live.resource_version() {
         verified.found_right(key, version, hash);
     }
-}
-
-fn to_value(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).expect("an object that was read is plain JSON")
 }
 
 #[cfg(test)]

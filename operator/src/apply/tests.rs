@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::Service;
 
 use super::verified::Verified;
-use super::{ApplyError, Owner, apply};
+use super::{ApplyError, Owner, apply, apply_only_copies};
 use crate::apply::child::{Child, ChildKind};
 use crate::build::tests::owner;
 
@@ -187,6 +187,35 @@ async fn what_is_refused_keeps_nothing_beside_it_from_being_written() {
         verified.is_right(&key, &secret.hash),
         "its answer was not waited for"
     );
+}
+
+#[tokio::test]
+async fn credentials_are_not_made_from_a_key_that_could_not_be_written_down() {
+    let (owner, name) = (owner("Orchestrator", "a"), "a-orchestrator-key");
+    let data = json!({"data": {"key": "eA=="}});
+    let mut key = Child::new(ChildKind::Secret, name, &data, &owner.reference);
+    key.only_copy = true;
+    let mut children = children(&owner);
+    children.push(key);
+    let foreign = json!({"metadata": {"name": name, "resourceVersion": "1"}});
+    let mut refused = Table::refusing(StatusCode::FORBIDDEN, []);
+    refused.refuses_only = name;
+    for (table, writable) in [
+        (Table::default(), true),
+        (refused, false),
+        (Table::of([(name, foreign)]), false),
+    ] {
+        let client = Client::new(table.clone(), "ns");
+        let made = apply_only_copies(&client, &Verified::default(), &owner, &children).await;
+        assert_eq!(made.is_ok(), writable, "{made:?}");
+        let asked = table.asked("");
+        let beside = |line: &&String| !line.ends_with(name) && !line.ends_with("/namespaces/ns");
+        assert_eq!(asked.iter().find(beside), None, "of the key alone");
+        assert_eq!(
+            made.unwrap_or_default().written.len(),
+            usize::from(writable)
+        );
+    }
 }
 
 #[tokio::test]

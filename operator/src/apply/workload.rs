@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::child::{Child, hash};
-use super::{Applied, ApplyError, Owner, apply, older};
+use super::{Applied, ApplyError, Owner, apply, apply_only_copies, older};
 use crate::build::Built;
 use crate::context::Context;
 use crate::kind::ReconcileError;
@@ -37,18 +37,20 @@ pub async fn apply_workload(
     } = built;
     older::keep(context, owner, component, &settings, &mut children).await?;
     let wanted = replicas(&children);
-    let (applied, mounted_hash) =
-        match apply(&context.client, &context.verified, owner, children).await {
-            Ok(applied) => (Ok(applied), mounted_hash),
-            Err(error @ (ApplyError::NamespaceTerminating | ApplyError::Kube(_))) => {
-                return Err(error.into());
-            }
-            // Secrets may have been written, and what else is mounted is to be noticed later
-            Err(error) => (Err(error), hash(&json!([mounted_hash, "Secrets"]))),
-        };
+    let (client, verified) = (&context.client, &context.verified);
+    let only_copies = apply_only_copies(client, verified, owner, &children).await?;
+    let (applied, mounted_hash) = match apply(client, verified, owner, children).await {
+        Ok(mut applied) => {
+            applied.written.splice(0..0, only_copies.written);
+            (Ok(applied), mounted_hash)
+        }
+        Err(error @ ApplyError::NamespaceTerminating) => return Err(error.into()),
+        // Secrets may have been written, and what else is mounted is to be noticed later
+        Err(error) => (Err(error), hash(&json!([mounted_hash, "Secrets"]))),
+    };
     let name = &owner.reference.name;
     let pods = observe::pods(
-        &context.client,
+        client,
         &context.http,
         &owner.namespace,
         component,
@@ -56,9 +58,9 @@ pub async fn apply_workload(
         &template_hash,
     )
     .await?;
-    touch::pods(&context.client, &owner.namespace, &pods, &mounted_hash).await?;
+    touch::pods(client, &owner.namespace, &pods, &mounted_hash).await?;
     let applied = applied?;
-    let refused = refusal::fetch(&context.client, owner, component, wanted, &pods).await?;
+    let refused = refusal::fetch(client, owner, component, wanted, &pods).await?;
     Ok(Workload {
         applied,
         pods,
