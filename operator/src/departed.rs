@@ -44,19 +44,19 @@ impl Departed {
         });
     }
 
-    /// Those whose credentials an orchestrator still takes, and for how long.
+    /// Those whose credentials an orchestrator still takes, and until when.
     pub fn of(
         &self,
         namespace: &str,
         orchestrator: &str,
         now: Instant,
-    ) -> Vec<(PoolIdentity, Duration)> {
+    ) -> Vec<(PoolIdentity, Instant)> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries
             .iter()
             .filter(|entry| entry.ends > now)
             .filter(|entry| entry.namespace == namespace && entry.orchestrator == orchestrator)
-            .map(|entry| (entry.pool.clone(), entry.ends - now))
+            .map(|entry| (entry.pool.clone(), entry.ends))
             .collect()
     }
 }
@@ -77,7 +77,7 @@ mod tests {
         let departed = Departed::default();
         let now = Instant::now();
         departed.add("ns", "o", pool.clone(), now);
-        assert_eq!(departed.of("ns", "o", now), [(pool, GRACE)]);
+        assert_eq!(departed.of("ns", "o", now), [(pool, now + GRACE)]);
         assert_eq!(departed.of("ns", "p", now), []);
         assert_eq!(departed.of("ns2", "o", now), []);
         assert_eq!(departed.of("ns", "o", now + GRACE), []);

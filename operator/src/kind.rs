@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
 use std::future::Future;
-use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::api::gpu::Gpu;
 use crate::api::node::NodeSpec;
@@ -56,7 +56,7 @@ pub trait Kind:
     }
 
     /// When something ends of which no watch tells, and it is to be looked at.
-    fn ends_in(&self, _context: &Context) -> Option<Duration> {
+    fn ends_at(&self, _context: &Context, _now: Instant) -> Option<Instant> {
         None
     }
 

@@ -9,8 +9,6 @@ pub mod rehearsal;
 pub mod status;
 pub mod validate;
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -56,10 +54,10 @@ impl Kind for Orchestrator {
     }
 
     /// The credential of a pool that left is to be revoked then.
-    fn ends_in(&self, context: &Context) -> Option<Duration> {
+    fn ends_at(&self, context: &Context, now: Instant) -> Option<Instant> {
         let (namespace, name) = (self.namespace()?, self.name_any());
-        let departed = context.departed.of(&namespace, &name, Instant::now());
-        departed.into_iter().map(|(_, left)| left).min()
+        let departed = context.departed.of(&namespace, &name, now);
+        departed.into_iter().map(|(_, ends)| ends).min()
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, ReconcileError> {

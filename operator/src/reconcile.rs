@@ -83,6 +83,9 @@ pub fn after_error<K: Kind>(
     let name = object.name_any();
     let key = (K::COMPONENT, namespace.clone(), name.clone());
     let wait = context.backoff.failed(key, rand::random::<f64>());
+    let now = Instant::now();
+    let read = object.0.as_ref().ok();
+    let wait = no_later(wait, read.and_then(|read| read.ends_at(&context, now)), now);
     let (kind, cause) = (K::COMPONENT.word(), chain(error));
     tracing::warn!(
         kind,
@@ -124,7 +127,7 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
         write_status(object, context, verdicts, object.stored_facts()).await?;
     }
     // asked before: what ends during this turn may have been there when it was read
-    let ends_in = object.ends_in(context);
+    let ends_at = object.ends_at(context, Instant::now());
     let outcome = match object.reconcile(context).await {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -133,10 +136,10 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
             return Ok(if refused {
                 // each try is a request that changes nothing
                 let wait = context.backoff.failed(key(object), rand::random::<f64>());
-                Action::requeue(no_later(wait, ends_in))
+                Action::requeue(no_later(wait, ends_at, Instant::now()))
             } else {
                 context.backoff.succeeded(&key(object));
-                look_again(LOOK_AGAIN_NOT_READY, ends_in)
+                look_again(LOOK_AGAIN_NOT_READY, ends_at)
             });
         }
     };
@@ -168,18 +171,18 @@ async fn turn<K: Kind>(object: &K, context: &Context) -> Result<Action, Reconcil
     } else {
         LOOK_AGAIN_NOT_READY
     };
-    Ok(look_again(wait, ends_in))
+    Ok(look_again(wait, ends_at))
 }
 
 /// Up to a fifth earlier, so that looks at many resources spread out.
-fn look_again(wait: Duration, ends_in: Option<Duration>) -> Action {
+fn look_again(wait: Duration, ends_at: Option<Instant>) -> Action {
     let wait = wait.mul_f64(1.0 - rand::random::<f64>() / 5.0);
-    Action::requeue(no_later(wait, ends_in))
+    Action::requeue(no_later(wait, ends_at, Instant::now()))
 }
 
 /// Shortened to what ends, if that is sooner, and by no more: it must have ended by then.
-fn no_later(wait: Duration, ends_in: Option<Duration>) -> Duration {
-    ends_in.map_or(wait, |ends_in| ends_in.min(wait))
+fn no_later(wait: Duration, ends_at: Option<Instant>, now: Instant) -> Duration {
+    ends_at.map_or(wait, |ends| wait.min(ends.saturating_duration_since(now)))
 }
 
 /// No turn has said anything of it yet.

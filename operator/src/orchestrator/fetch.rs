@@ -1,7 +1,6 @@
 //! What an orchestrator depends on: its key, and the pools that refer to it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::api::exposure::ServiceType;
 use crate::api::{Orchestrator, TranscoderPool};
@@ -130,7 +129,7 @@ fn pools(
     all: &[Arc<DeserializeGuard<TranscoderPool>>],
     namespace: &str,
     name: &str,
-    departed: &[(PoolIdentity, Duration)],
+    departed: &[(PoolIdentity, Instant)],
 ) -> Vec<PoolIdentity> {
     let mut pools: Vec<_> = all
         .iter()

@@ -16,6 +16,7 @@ use kube::runtime::events::EventType;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn told_again<K: Kind + DeserializeOwned>(spec: Value, facts: Value) {
     let mut status = json!({"observedGeneration": 3, "conditions": []});
@@ -67,9 +68,12 @@ fn an_invalid_child_waits_for_a_person_and_a_refused_one_is_tried_again() {
 #[test]
 fn what_ends_is_looked_at_then_however_long_a_refusal_is_waited_for() {
     let (minute, soon) = (Duration::from_secs(60), Duration::from_secs(6));
-    assert_eq!(no_later(minute, Some(soon)), soon);
-    assert_eq!(no_later(soon, Some(minute)), soon);
-    assert_eq!(no_later(minute, None), minute);
+    let now = Instant::now();
+    assert_eq!(no_later(minute, Some(now + soon), now), soon);
+    assert_eq!(no_later(soon, Some(now + minute), now), soon);
+    assert_eq!(no_later(minute, None, now), minute);
+    let ended = no_later(minute, Some(now), now + soon);
+    assert_eq!(ended, Duration::ZERO, "it ended during the turn");
 }
 
 #[test]
