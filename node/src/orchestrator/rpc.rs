@@ -101,8 +101,7 @@ impl Transcoder for Rpc {
             .map(|peer| peer.0.to_string());
         let request = request.into_inner();
         let Some((owner, secret)) = transcoders.credentials.owner(request.secret.as_bytes()) else {
-            tracing::warn!(address, "transcoder with a wrong credential refused");
-            transcoders.metrics.refused_credential();
+            transcoders.refuse("transcoder", address.as_deref());
             return Err(Status::unknown(errors::INVALID_SECRET));
         };
         let Ok(capacity @ 1..) = u32::try_from(request.capacity.clamp(0, i64::from(u32::MAX)))

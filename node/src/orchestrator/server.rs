@@ -199,8 +199,11 @@ impl Service {
             }
             () = activity.idle(IDLE_TIMEOUT_HTTP2) => {
                 connection.as_mut().graceful_shutdown();
-                let ended = tokio::time::timeout(CLOSE_GRACE, connection).await;
-                ended.unwrap_or(Ok(()))
+                tokio::select! {
+                    ended = connection => ended,
+                    // what began in this moment is done first
+                    () = activity.idle(CLOSE_GRACE) => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {

@@ -5,11 +5,13 @@
 //! * [`tasks`]: which results are waited for
 //! * [`dispatch`]: does a segment by the three above
 //! * [`credentials`]: who may register and bring results
+//! * [`refusals`]: what the log says of those who may not
 //! * [`results`]: `POST /transcodeResults`
 
 pub(crate) mod credentials;
 pub(crate) mod dispatch;
 pub(crate) mod plan;
+mod refusals;
 pub(crate) mod registry;
 pub(crate) mod results;
 pub(crate) mod tasks;
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use credentials::Credentials;
+use refusals::Refusals;
 use registry::{MemberId, Offer, Registered, Registry, Willing};
 use tasks::Tasks;
 
@@ -89,6 +92,7 @@ pub(crate) struct Transcoders {
     pub(crate) tasks: Tasks,
     pub(crate) credentials: Credentials,
     pub(crate) metrics: Metrics,
+    refusals: Arc<Refusals>,
     /// Counts the changes of who is there.
     changes: watch::Sender<u64>,
 }
@@ -103,8 +107,15 @@ impl Transcoders {
             tasks: Tasks::default(),
             credentials,
             metrics,
+            refusals: Arc::default(),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// `what` came from `address` with a wrong credential.
+    pub(crate) fn refuse(&self, what: &str, address: Option<&str>) {
+        self.metrics.refused_credential();
+        self.refusals.tell(what, address);
     }
 
     /// Registers a transcoder. It stays until the guard goes, which must happen when

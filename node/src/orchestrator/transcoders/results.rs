@@ -57,8 +57,7 @@ fn authorize(transcoders: &Transcoders, request: &Request) -> Result<String, Ref
                 .extensions()
                 .get::<PeerAddr>()
                 .map(|peer| peer.0.to_string());
-            tracing::warn!(address, "result with a wrong credential refused");
-            transcoders.metrics.refused_credential();
+            transcoders.refuse("result", address.as_deref());
             Err(Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"))
         }
     }
