@@ -1,5 +1,7 @@
 //! Addresses that anybody's URL may lead to: those of the public Internet. A peer that
 //! names one of another kind would have this node ask for it, inside its own network.
+//!
+//! Not seen: a network that uses public addresses inside, or a NAT64 prefix of its own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -40,6 +42,10 @@ fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Where a virtual machine of Azure reaches its host, as others do at 169.254.169.254: public
+/// by its number alone (learn.microsoft.com, "What is IP address 168.63.129.16?").
+const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// By the special-purpose registry of IANA (RFC 6890).
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
@@ -53,13 +59,17 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         (192, 88) => c == 99,
         _ => false,
     };
-    let local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
+    let local = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip == AZURE_HOST;
     !(special || local || ip.is_documentation() || ip.is_multicast())
 }
 
-/// Global unicast (2000::/3), but for what leads to IPv4 or is for examples.
+/// Global unicast (2000::/3), but for what leads to IPv4 or is for examples; and what every
+/// name of IPv4 becomes where there is IPv6 alone (RFC 6052), by the address that it leads to.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+        }
         // Teredo and other protocol assignments; documentation; 6to4
         [0x2001, ..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x2002, ..] => false,
         [first, ..] => first & 0xe000 == 0x2000,
@@ -96,6 +106,8 @@ mod tests {
             "2002:a00:1::1",
             "2001:db8::1",
             "64:ff9b::a00:1",
+            "64:ff9b:1::101:101",
+            "168.63.129.16",
         ];
         for ip in inside {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
@@ -106,6 +118,7 @@ mod tests {
             "100.128.0.1",
             "192.0.1.1",
             "2606:4700::1",
+            "64:ff9b::101:101",
         ] {
             assert!(is_public(ip.parse().unwrap()), "{ip}");
         }

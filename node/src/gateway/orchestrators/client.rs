@@ -17,6 +17,8 @@ const INFO_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Telling an orchestrator that a session is over is a courtesy: it forgets sessions
 /// by itself after 70 s.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Characters of what an orchestrator says that are told to people.
+const MAX_TOLD: usize = 256;
 /// Address of an off-chain gateway.
 const NO_ADDRESS: [u8; 20] = [0; 20];
 
@@ -196,7 +198,8 @@ fn check(job: &net::Capabilities, info: &net::OrchestratorInfo) -> Result<(), In
     }
     let at = Url::parse(&info.transcoder).ok();
     if !at.is_some_and(|at| at.scheme() == "https" && at.host().is_some()) {
-        return Err(InfoError::NotHttps(info.transcoder.clone()));
+        let told = info.transcoder.chars().take(MAX_TOLD);
+        return Err(InfoError::NotHttps(told.collect()));
     }
     // only who has one says so (go-livepeer `server/rpc.go`)
     if !info.storage.is_empty() {
@@ -236,11 +239,12 @@ mod tests {
         assert_eq!(check(&job, &info), Err(InfoError::NoTranscoder));
         for elsewhere in ["http://o:1", "o:1", "https://", "file:///o"] {
             info.transcoder = elsewhere.into();
-            assert_eq!(
-                check(&job, &info),
-                Err(InfoError::NotHttps(elsewhere.into()))
-            );
+            let told = InfoError::NotHttps(elsewhere.into());
+            assert_eq!(check(&job, &info), Err(told));
         }
+        info.transcoder = "o".repeat(1 << 20);
+        let told = check(&job, &info).unwrap_err().to_string();
+        assert!(told.len() < 400, "{}", told.len());
         info.transcoder = "https://o:1".into();
         assert!(matches!(
             check(&job, &info),
