@@ -8,8 +8,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use super::command::{inside, output, run};
 use super::paths;
@@ -30,20 +31,42 @@ pub(crate) async fn create() -> Result<()> {
         fs::create_dir_all(paths::state(folder))?;
         fs::create_dir_all(place)?;
     }
-    run(
-        "unshare",
-        &[
-            format!("--net={}", paths::net_namespace().display()),
-            format!("--mount={}", paths::mount_namespace().display()),
-            "--propagation=private".to_owned(),
-            "sh".to_owned(),
-            "-ec".to_owned(),
-            inner_script(),
-        ],
-    )
-    .await
-    .context("cannot make the cluster's namespaces")?;
+    pin().await?;
+    shell(&inner_script())
+        .await
+        .context("cannot prepare the cluster's namespaces")?;
     Ok(())
+}
+
+/// Makes and pins both. Where this machine is itself in a mount namespace that is not the first,
+/// as in a container, a kernel may refuse: it pins only those whose number is above that of the
+/// one that they are made in (`fs/namespace.c`, `mnt_ns_loop`), and since 6.18 each processor
+/// deals out numbers of its own. So each is tried.
+async fn pin() -> Result<()> {
+    let processors = sched_getaffinity(None)?;
+    let usable = (0..CpuSet::MAX_CPU).filter(|processor| processors.is_set(*processor));
+    let mut refused = None;
+    for processor in usable {
+        let made = run(
+            "taskset",
+            &[
+                "--cpu-list".to_owned(),
+                processor.to_string(),
+                "unshare".to_owned(),
+                format!("--net={}", paths::net_namespace().display()),
+                format!("--mount={}", paths::mount_namespace().display()),
+                "--propagation=private".to_owned(),
+                "true".to_owned(),
+            ],
+        )
+        .await;
+        match made {
+            Ok(_) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let refused = refused.unwrap_or_else(|| anyhow!("no processor may be used"));
+    Err(refused.context("cannot make the cluster's namespaces"))
 }
 
 /// What is done once inside: a private `/run`, the bind mounts, loopback and the bridge.
