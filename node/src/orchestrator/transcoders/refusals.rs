@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One whose transcoder has a wrong credential sees it at once, and again when it tries again.
+/// Several that try again and again are all told sooner or later.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
