@@ -82,7 +82,10 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
         ready = wait_for_stores(&stores) => !ready,
         () = cancel.cancelled() => true,
     };
-    if !stopped {
+    if stopped {
+        // a watch that waits for room in a queue ends with it
+        drop(receivers);
+    } else {
         watch_children(
             &mut tasks,
             client,
