@@ -148,13 +148,29 @@ pub async fn watch_kind<K>(
     let mut events = Box::pin(reflector(writer, stream));
     let mut known = Known::<K>::default();
     while let Some(event) = next(&mut events, &cancel, K::COMPONENT.word()).await {
-        for change in known.after(&event) {
+        let changes = known.after(&event);
+        // all of them before anybody is told to look
+        for change in &changes {
+            part(change, &memory.departed);
+        }
+        for change in changes {
             act(change, &stores, &queues, &memory).await;
         }
     }
 }
 
-/// Remembers who left and forgets what is gone; then those are due whom it concerns.
+/// Remembers who left.
+fn part<K: Dependents>(change: &Change<K>, departed: &Departed) {
+    let (namespace, _) = &change.place;
+    let changed = change.before != change.after;
+    if let Some(before) = change.before.as_ref().filter(|_| changed) {
+        for (orchestrator, pool) in K::parting(before, change.after.as_ref()) {
+            departed.add(namespace, &orchestrator, pool, Instant::now());
+        }
+    }
+}
+
+/// Forgets what is gone; then those are due whom it concerns.
 async fn act<K: Dependents>(change: Change<K>, stores: &Stores, queues: &Queues, memory: &Memory) {
     let Change {
         place: (namespace, name),
@@ -163,13 +179,6 @@ async fn act<K: Dependents>(change: Change<K>, stores: &Stores, queues: &Queues,
         gone,
     } = change;
     let changed = before != after;
-    // before anybody is told to look
-    if let Some(before) = before.as_ref().filter(|_| changed) {
-        for (orchestrator, pool) in K::parting(before, after.as_ref()) {
-            let now = Instant::now();
-            memory.departed.add(&namespace, &orchestrator, pool, now);
-        }
-    }
     queues.push(K::COMPONENT, &namespace, &name).await;
     if let Some(uid) = gone {
         memory.forget(K::COMPONENT, &namespace, &name, &uid);
