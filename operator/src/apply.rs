@@ -43,6 +43,9 @@ pub enum ApplyError {
     Invalid { object: String, message: String },
     #[error("kubernetes request failed")]
     Kube(#[from] kube::Error),
+    /// Others beside it may have been written.
+    #[error("{object} could not be written")]
+    NotWritten { object: String, source: kube::Error },
 }
 
 /// Whose children they are, and where.
@@ -70,16 +73,16 @@ pub struct Applied {
     pub written: Vec<String>,
 }
 
-/// Makes those true that hold what stands nowhere else, before anything is made of it: what
-/// follows from a key that could not be written down must not be written either.
-pub async fn apply_only_copies(
+/// Makes those true whose content was drawn now, before anything else is: what follows from a
+/// key that could not be written down must not be written either.
+pub async fn apply_drawn(
     client: &Client,
     verified: &Verified,
     owner: &Owner,
     children: &[Child],
 ) -> Result<Applied, ApplyError> {
-    let only_copies = children.iter().filter(|child| child.only_copy);
-    make_true(client, verified, owner, only_copies).await
+    let drawn = children.iter().filter(|child| child.drawn);
+    make_true(client, verified, owner, drawn).await
 }
 
 /// Makes `children` true, then removes what `owner` owned and no longer wants. All are
@@ -223,7 +226,14 @@ async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError
         tracing::warn!(kind = ?child.kind, name = child.name, "immutable by hand, made again");
         delete(&api, &child.name, closed.uid()).await?;
     }
-    let written = write(&api, child, live.as_ref()).await?;
+    let written = write(&api, child, live.as_ref()).await;
+    let written = written.map_err(|error| match error {
+        ApplyError::Kube(source) => ApplyError::NotWritten {
+            object: child.to_string(),
+            source,
+        },
+        refused => refused,
+    })?;
     remember(verified, key, &written, &child.hash);
     Ok(child.to_string())
 }

@@ -66,14 +66,14 @@ impl<'a> Maker<'a> {
     }
 
     /// Adds a child; `rest` is everything but its metadata.
-    pub fn add(&mut self, kind: ChildKind, part: Part, mut rest: Value) {
+    pub fn add(&mut self, kind: ChildKind, part: Part, mut rest: Value) -> &mut Child {
         rest["metadata"] = json!({
             "namespace": self.owner.namespace,
             "labels": self.component.labels(self.owner_name),
         });
-        let mut child = Child::new(kind, &self.name(part), &rest, &self.owner.reference);
-        child.only_copy = part == Part::Key;
+        let child = Child::new(kind, &self.name(part), &rest, &self.owner.reference);
         self.children.push(child);
+        self.children.last_mut().expect("it was just pushed")
     }
 
     /// The ConfigMap with the settings file, whose text it gives.

@@ -77,6 +77,8 @@ pub struct Child {
     pub hash: String,
     /// What is in it stands nowhere else: it is never deleted to be made again.
     pub only_copy: bool,
+    /// What is in it was drawn for this turn: others that follow from it wait until it is written.
+    pub drawn: bool,
     /// Wanted, and not to be written yet: what is there stays as it is.
     pub held: bool,
 }
@@ -113,6 +115,7 @@ impl Child {
             object,
             hash,
             only_copy: false,
+            drawn: false,
             held: false,
         }
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::Service;
 
 use super::verified::Verified;
-use super::{ApplyError, Owner, apply, apply_only_copies};
+use super::{ApplyError, Owner, apply, apply_drawn};
 use crate::apply::child::{Child, ChildKind};
 use crate::build::tests::owner;
 
@@ -194,7 +194,7 @@ async fn credentials_are_not_made_from_a_key_that_could_not_be_written_down() {
     let (owner, name) = (owner("Orchestrator", "a"), "a-orchestrator-key");
     let data = json!({"data": {"key": "eA=="}});
     let mut key = Child::new(ChildKind::Secret, name, &data, &owner.reference);
-    key.only_copy = true;
+    key.drawn = true;
     let mut children = children(&owner);
     children.push(key);
     let foreign = json!({"metadata": {"name": name, "resourceVersion": "1"}});
@@ -206,7 +206,7 @@ async fn credentials_are_not_made_from_a_key_that_could_not_be_written_down() {
         (Table::of([(name, foreign)]), false),
     ] {
         let client = Client::new(table.clone(), "ns");
-        let made = apply_only_copies(&client, &Verified::default(), &owner, &children).await;
+        let made = apply_drawn(&client, &Verified::default(), &owner, &children).await;
         assert_eq!(made.is_ok(), writable, "{made:?}");
         let asked = table.asked("");
         let beside = |line: &&String| !line.ends_with(name) && !line.ends_with("/namespaces/ns");
@@ -272,8 +272,10 @@ async fn what_is_invalid_is_told_from_what_is_refused_today_and_from_what_goes_b
     }
     let error = told(StatusCode::UNPROCESSABLE_ENTITY).await;
     assert!(matches!(&error, ApplyError::Invalid { message, .. } if message == "said so"));
-    let error = told(StatusCode::CONFLICT).await;
-    assert!(matches!(error, ApplyError::Kube(_)), "{error:?}");
+    for code in [StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR] {
+        let error = told(code).await;
+        assert!(matches!(error, ApplyError::NotWritten { .. }), "{error:?}");
+    }
 }
 
 #[tokio::test]

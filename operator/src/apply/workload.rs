@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::child::{Child, hash};
-use super::{Applied, ApplyError, Owner, apply, apply_only_copies, older};
+use super::{Applied, ApplyError, Owner, apply, apply_drawn, older};
 use crate::build::Built;
 use crate::context::Context;
 use crate::kind::ReconcileError;
@@ -38,13 +38,15 @@ pub async fn apply_workload(
     older::keep(context, owner, component, &settings, &mut children).await?;
     let wanted = replicas(&children);
     let (client, verified) = (&context.client, &context.verified);
-    let only_copies = apply_only_copies(client, verified, owner, &children).await?;
+    let drawn = apply_drawn(client, verified, owner, &children).await?;
     let (applied, mounted_hash) = match apply(client, verified, owner, children).await {
         Ok(mut applied) => {
-            applied.written.splice(0..0, only_copies.written);
+            applied.written.splice(0..0, drawn.written);
             (Ok(applied), mounted_hash)
         }
-        Err(error @ ApplyError::NamespaceTerminating) => return Err(error.into()),
+        Err(error @ (ApplyError::NamespaceTerminating | ApplyError::Kube(_))) => {
+            return Err(error.into());
+        }
         // Secrets may have been written, and what else is mounted is to be noticed later
         Err(error) => (Err(error), hash(&json!([mounted_hash, "Secrets"]))),
     };

@@ -31,11 +31,10 @@ pub fn build(
     } = valid;
     let mut maker = Maker::new(Component::Orchestrator, &owner.reference.name, owner);
     let text = maker.add_settings(settings);
-    maker.add(
-        ChildKind::Secret,
-        Part::Key,
-        json!({"type": "Opaque", "data": {KEY: ByteString(fetched.key.clone())}}),
-    );
+    let key = json!({"type": "Opaque", "data": {KEY: ByteString(fetched.key.clone())}});
+    let key = maker.add(ChildKind::Secret, Part::Key, key);
+    key.only_copy = true;
+    key.drawn = fetched.key_is_new;
     // with an engine of its own too: a pod of before, which takes what it has mounted, may
     // serve for hours, and what is revoked is revoked there
     let credentials = json!(credentials(fetched));

@@ -25,8 +25,9 @@ const KEY_BYTES: usize = 32;
 
 /// What was read. Not `Debug`: it holds the key.
 pub struct Fetched {
-    /// The key that credentials are derived from; new when there was none.
+    /// The key that credentials are derived from; drawn now when there was none.
     pub key: Vec<u8>,
+    pub key_is_new: bool,
     /// Pools of this namespace whose pods work for this orchestrator, or shall, by name.
     pub pools: Vec<PoolIdentity>,
     /// Its Service, where the public address comes from it.
@@ -41,10 +42,9 @@ pub async fn fetch(
     orchestrator: &Orchestrator,
 ) -> Result<Fetched, ReconcileError> {
     let name = &owner.reference.name;
-    let key = match key(context, &owner.namespace, name).await? {
-        Some(key) => key,
-        None => rand::rng().random::<[u8; KEY_BYTES]>().to_vec(),
-    };
+    let written = key(context, &owner.namespace, name).await?;
+    let key_is_new = written.is_none();
+    let key = written.unwrap_or_else(|| rand::rng().random::<[u8; KEY_BYTES]>().to_vec());
     let service = match orchestrator.spec.exposure.service_type {
         ServiceType::ClusterIP => None,
         ServiceType::NodePort | ServiceType::LoadBalancer => {
@@ -73,6 +73,7 @@ pub async fn fetch(
     let departed = context.departed.of(&owner.namespace, name, Instant::now());
     Ok(Fetched {
         key,
+        key_is_new,
         pools: pools(&pools_there, &owner.namespace, name, &departed),
         service,
         announced,

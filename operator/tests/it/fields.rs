@@ -269,6 +269,7 @@ fn built(kind: &str, spec: &Value) -> Built {
             let object = serde_json::from_value(object).unwrap();
             let fetched = orchestrator::fetch::Fetched {
                 key: vec![7; 32],
+                key_is_new: false,
                 pools: Vec::new(),
                 service: None,
                 announced: None,

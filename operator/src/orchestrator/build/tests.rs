@@ -30,6 +30,7 @@ fn fetched(pools: &[&str]) -> Fetched {
     };
     Fetched {
         key: vec![7; 32],
+        key_is_new: false,
         pools: pools.iter().map(identity).collect(),
         service: None,
         announced: None,
