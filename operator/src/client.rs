@@ -20,9 +20,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// Retries; with the waits above at most 3 s in all.
 const RETRIES: u32 = 4;
-/// Requests that may wait for a connection: all reconciles of a scope (3 kinds, 16 each)
+/// Requests that may wait for a connection: all reconciles of a scope (3 kinds, 32 each)
 /// with all their children (9 at most) at once, and the watches.
-const WAITING: usize = 512;
+const WAITING: usize = 1024;
 /// To connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 

@@ -30,5 +30,6 @@ pub mod run;
 pub mod scope;
 pub mod touch;
 pub mod transcoder_pool;
+pub mod turns;
 pub mod validate;
 pub mod watch;

@@ -3,36 +3,27 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
-use kube::core::DeserializeGuard;
-use kube::runtime::controller::{Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, Store};
-use tokio::sync::mpsc::Receiver;
+use kube::runtime::reflector;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::child::ChildKind;
 use crate::apply::verified::Verified;
 use crate::build::Surroundings;
 use crate::context::{Context, Stores};
-use crate::kind::Kind;
 use crate::metrics::Metrics;
 use crate::names::FIELD_MANAGER;
 use crate::reconcile::{after_error, reconcile};
-use crate::watch::due::{self, Queues, Request};
+use crate::turns;
+use crate::watch::due::{self, Queues};
 use crate::watch::resources::{Memory, wait_for_stores, watch_kind};
 use crate::watch::{self, Scope};
-
-/// Reconciles of one kind that run at once: they wait for the API server and for
-/// nodes, hardly ever for the processor.
-const CONCURRENCY: u16 = 16;
 
 /// What every scope is given.
 #[derive(Clone)]
@@ -101,23 +92,29 @@ pub async fn run(scope: Scope, shared: Shared, cancel: CancellationToken) {
             pools,
             gateways,
         } = receivers;
-        tasks.spawn(run_applier(
+        tasks.spawn(turns::run(
             stores.orchestrators,
             orchestrators,
             Arc::clone(&context),
             cancel.clone(),
+            reconcile,
+            after_error,
         ));
-        tasks.spawn(run_applier(
+        tasks.spawn(turns::run(
             stores.pools,
             pools,
             Arc::clone(&context),
             cancel.clone(),
+            reconcile,
+            after_error,
         ));
-        tasks.spawn(run_applier(
+        tasks.spawn(turns::run(
             stores.gateways,
             gateways,
             context,
             cancel.clone(),
+            reconcile,
+            after_error,
         ));
     }
     drop(queues);
@@ -194,26 +191,4 @@ fn watch_children(
         queues.clone(),
         cancel.clone(),
     ));
-}
-
-/// Takes due objects of one kind and reconciles them. Cancelled, it takes no more and
-/// returns when the running ones are done.
-async fn run_applier<K: Kind>(
-    store: Store<DeserializeGuard<K>>,
-    due: Receiver<Request<K>>,
-    context: Arc<Context>,
-    cancel: CancellationToken,
-) {
-    let due = ReceiverStream::new(due).map(Ok::<_, std::convert::Infallible>);
-    let config = Config::default().concurrency(CONCURRENCY);
-    let results = applier(
-        |object, context| Box::pin(reconcile::<K>(object, context)),
-        after_error::<K>,
-        context,
-        store,
-        due.take_until(cancel.cancelled_owned()),
-        config,
-    );
-    // errors were logged where they were handled: in `after_error`
-    results.for_each(|_| std::future::ready(())).await;
 }

@@ -251,9 +251,11 @@ pub(crate) mod tests {
     /// A store with these objects.
     pub(crate) fn store<K: Kind>(objects: Vec<K>) -> Store<DeserializeGuard<K>> {
         let mut writer = Writer::default();
+        writer.apply_watcher_event(&Event::Init);
         for object in objects {
-            writer.apply_watcher_event(&Event::Apply(DeserializeGuard(Ok(object))));
+            writer.apply_watcher_event(&Event::InitApply(DeserializeGuard(Ok(object))));
         }
+        writer.apply_watcher_event(&Event::InitDone);
         writer.as_reader()
     }
 
