@@ -31,6 +31,10 @@ pub struct Process {
 /// Runs the role until it is told to stop or fails.
 pub fn run(arguments: &Arguments, settings: Settings) -> anyhow::Result<()> {
     let level = logging::start(settings.log_level, arguments.log_json);
+    // runtimes give 1024 (systemd.exec(5), `LimitNOFILE=`) and a gateway's viewers take more
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -90,6 +90,10 @@ async fn start(arguments: Run) -> anyhow::Result<()> {
         .json()
         .with_env_filter(filter)
         .init();
+    // runtimes give 1024 (systemd.exec(5), `LimitNOFILE=`), and each pod is asked by a connection
+    if let Err(error) = rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;

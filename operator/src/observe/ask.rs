@@ -26,6 +26,8 @@ pub fn client() -> Result<reqwest::Client, reqwest::Error> {
         .timeout(ASK_TIMEOUT)
         .redirect(Policy::none())
         .no_proxy()
+        // kept, they would be one a pod
+        .pool_max_idle_per_host(0)
         .build()
 }
 
