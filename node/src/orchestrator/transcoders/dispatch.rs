@@ -1,5 +1,6 @@
 //! Does one segment on remote transcoders: carries out what [`Plan`] decides.
 
+use livepeer_media::error::is_non_retryable;
 use livepeer_proto::net::{NotifySegment, SegData};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -40,7 +41,12 @@ impl Transcoders {
         loop {
             let until = match plan.next(Instant::now()) {
                 Next::Fail(text) => {
-                    self.with(|inner| inner.registry.displace(work.session));
+                    self.with(|inner| {
+                        inner.registry.displace(work.session);
+                        for member in plan.too_late(Instant::now()) {
+                            inner.registry.failed(member, Instant::now());
+                        }
+                    });
                     return Err(text);
                 }
                 Next::Start(why) => {
@@ -120,6 +126,7 @@ impl Transcoders {
             job: work.data.capabilities.as_ref(),
             tried,
             urgency,
+            now: Instant::now(),
         };
         let (member, handle, owner) = self.with(|inner| {
             let (member, handle) = inner.registry.pick(wanted).map_err(Unoffered::Nobody)?;
@@ -161,20 +168,34 @@ impl Transcoders {
                     text,
                     "transcoder failed"
                 );
+                self.note_failure(plan, task, &text);
                 plan.failed(task, text);
             }
             Event::Done(output) => match output.check(work.asked.profiles.len()) {
                 Ok(()) => {
                     // the session follows the one that was faster
                     if let Some(member) = plan.member(task) {
-                        self.with(|inner| inner.registry.place(work.session, member));
+                        self.with(|inner| {
+                            inner.registry.worked(member);
+                            inner.registry.place(work.session, member);
+                        });
                     }
                     return Some(output);
                 }
-                Err(text) => plan.failed(task, text.to_owned()),
+                Err(text) => {
+                    self.note_failure(plan, task, text);
+                    plan.failed(task, text.to_owned());
+                }
             },
         }
         None
+    }
+
+    /// Unless it is the segment's own fault, others are asked before this one for a while.
+    fn note_failure(&self, plan: &Plan, task: TaskId, text: &str) {
+        if let Some(member) = plan.member(task).filter(|_| !is_non_retryable(text)) {
+            self.with(|inner| inner.registry.failed(member, Instant::now()));
+        }
     }
 }
 

@@ -233,6 +233,15 @@ impl Plan {
         self.attempts.iter().map(|attempt| attempt.member).collect()
     }
 
+    /// Whose attempts have come to nothing by the deadline.
+    pub(crate) fn too_late(&self, now: Instant) -> impl Iterator<Item = MemberId> {
+        let late = now >= self.deadline;
+        let attempts = self.attempts.iter();
+        attempts
+            .filter(move |attempt| late && attempt.state == State::Running)
+            .map(|attempt| attempt.member)
+    }
+
     /// Whose attempt it is.
     pub(crate) fn member(&self, task: TaskId) -> Option<MemberId> {
         let attempt = self.attempts.iter().find(|attempt| attempt.task == task)?;

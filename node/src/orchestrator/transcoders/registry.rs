@@ -2,12 +2,19 @@
 //!
 //! Deciding only: streams, tasks and clocks are elsewhere. Order of choice as in
 //! go-livepeer (`core/orchestrator.go`, `RemoteTranscoderManager`): a session stays
-//! with its transcoder, a new one goes to the least loaded that can do the job.
+//! with its transcoder, a new one goes to the least loaded that can do the job; to one that
+//! has just failed only where no other has room. (go-livepeer forgets one that takes too long.)
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use livepeer_proto::capabilities::{self, BitString};
 use livepeer_proto::{errors, net};
+use tokio::time::Instant;
+
+/// How long one that failed comes after the others. It has no sessions then, so it would come
+/// first, and two of them would fail every new session, however many others there are.
+const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// A registration; never used twice in a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +47,19 @@ struct Member<H> {
     handle: H,
     willing: Willing,
     sessions: BTreeSet<String>,
+    /// When it last failed, if it has done nothing well since.
+    failed: Option<Instant>,
+}
+
+impl<H> Member<H> {
+    fn has_just_failed(&self, now: Instant) -> bool {
+        self.failed
+            .is_some_and(|failed| now.duration_since(failed) < FAILED_FOR)
+    }
+
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= self.offer.capacity as usize
+    }
 }
 
 /// Why no transcoder was picked; the texts are the wire's.
@@ -62,6 +82,7 @@ pub(crate) struct Wanted<'a> {
     /// Already tried with this segment.
     pub(crate) tried: &'a [MemberId],
     pub(crate) urgency: Urgency,
+    pub(crate) now: Instant,
 }
 
 /// How far over its capacity a transcoder may be loaded.
@@ -110,6 +131,7 @@ impl<H: Clone> Registry<H> {
             handle,
             willing: Willing::Yes,
             sessions: BTreeSet::new(),
+            failed: None,
         };
         self.members.insert(id, member);
         id
@@ -141,15 +163,33 @@ impl<H: Clone> Registry<H> {
         if let Some((id, member)) = able.iter().find(|(id, _)| Some(*id) == current) {
             return Ok((**id, member.handle.clone()));
         }
+        let shut = |member: &Member<H>| wanted.urgency == Urgency::New && member.is_full();
+        let order = |member: &Member<H>| {
+            let failed = member.has_just_failed(wanted.now);
+            (shut(member), failed, load(member))
+        };
         let (id, member) = able
             .into_iter()
-            .min_by_key(|(_, member)| load(member))
+            .min_by_key(|(_, member)| order(member))
             .ok_or(PickError::Incapable)?;
-        let full = member.sessions.len() >= member.offer.capacity as usize;
-        if full && wanted.urgency == Urgency::New {
+        if shut(member) {
             return Err(PickError::Full);
         }
         Ok((*id, member.handle.clone()))
+    }
+
+    /// A transcoder could not do a segment that others may be able to do.
+    pub(crate) fn failed(&mut self, id: MemberId, now: Instant) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.failed = Some(now);
+        }
+    }
+
+    /// A transcoder did a segment.
+    pub(crate) fn worked(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.failed = None;
+        }
     }
 
     /// Notes that a session is with a transcoder.
@@ -251,9 +291,10 @@ fn can_do(job: Option<&net::Capabilities>, offered: &net::Capabilities) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use super::{MemberId, Offer, PickError, Registry, Urgency, Wanted, Willing};
+    use super::{FAILED_FOR, MemberId, Offer, PickError, Registry, Urgency, Wanted, Willing};
     use livepeer_proto::capabilities::{self, BitString, Capability};
     use livepeer_proto::net;
+    use tokio::time::Instant;
 
     fn offer(capacity: u32) -> Offer {
         Offer {
@@ -270,6 +311,7 @@ mod tests {
             job: None,
             tried,
             urgency: Urgency::New,
+            now: Instant::now(),
         }
     }
 
@@ -310,6 +352,27 @@ mod tests {
             ..wanted("a", &[])
         };
         assert_eq!(registry.pick(orphaned).unwrap().0, second);
+    }
+
+    #[test]
+    fn those_that_have_just_failed_come_after_the_others_and_before_nobody() {
+        let mut registry = Registry::default();
+        let [first, second, third] = [9, 9, 1].map(|capacity| registry.add(offer(capacity), ()));
+        registry.failed(first, Instant::now());
+        registry.failed(second, Instant::now());
+        assert_eq!(pick(&mut registry, "a"), Ok(third));
+        assert_eq!(pick(&mut registry, "b"), Ok(first), "the other is full");
+        assert_eq!(pick(&mut registry, "b"), Ok(first), "and there it stays");
+        registry.worked(second);
+        registry.displace("a");
+        registry.displace("b");
+        registry.failed(third, Instant::now());
+        assert_eq!(pick(&mut registry, "c"), Ok(second));
+        let later = Wanted {
+            now: Instant::now() + FAILED_FOR,
+            ..wanted("d", &[])
+        };
+        assert_eq!(registry.pick(later).unwrap().0, first, "it was long ago");
     }
 
     #[test]
