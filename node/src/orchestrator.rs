@@ -51,6 +51,8 @@ pub(crate) use shared::Shared;
 use transcoders::Transcoders;
 use transcoders::credentials::Credentials;
 
+/// A gRPC request is a few hundred bytes; what is read of one is in no budget.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// How often idle sessions are looked for, and metrics brought up to date.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Results wait for their gateway so long after the last session has ended: it may
@@ -249,8 +251,10 @@ fn held_for(since: &mut Option<Instant>, holds: bool, now: Instant) -> Option<Du
 
 fn grpc_routes(shared: &Arc<Shared>) -> Router {
     let rpc = rpc::Rpc(Arc::clone(shared));
-    tonic::service::Routes::new(OrchestratorServer::new(rpc.clone()))
-        .add_service(TranscoderServer::new(rpc))
+    let orchestrator = OrchestratorServer::new(rpc.clone());
+    let transcoder = TranscoderServer::new(rpc);
+    tonic::service::Routes::new(orchestrator.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(transcoder.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .prepare()
         .into_axum_router()
 }

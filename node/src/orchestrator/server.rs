@@ -24,9 +24,11 @@ use livepeer_proto::dial::{PING_INTERVAL, PING_TIMEOUT};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Status;
 use tower::ServiceExt;
 
 use crate::connection::activity::Activity;
@@ -51,6 +53,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// has no such time itself, and pings are answered by anybody. A register stream is a
 /// request that lasts.
 const IDLE_TIMEOUT_HTTP2: Duration = Duration::from_secs(10 * 60);
+/// Until a gRPC request has come and its reply begins: each is answered at once. (A register
+/// stream is a reply that has begun.)
+const GRPC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection, register stream included.
 const MAX_STREAMS: u32 = 256;
 /// Bytes of one body that may be on their way: a whole live segment, so that it is
@@ -172,10 +177,11 @@ impl Service {
         let activity = Activity::default();
         let requests = activity.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let router = if is_grpc(&request) {
-                grpc.clone()
+            let (router, limit) = if is_grpc(&request) {
+                (grpc.clone(), GRPC_TIMEOUT)
             } else {
-                http.clone()
+                // each route has a limit of its own
+                (http.clone(), Duration::MAX)
             };
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(PeerAddr(peer));
@@ -184,7 +190,12 @@ impl Service {
                 if is_too_long(request.headers()) {
                     return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
                 }
-                let response = answer(router, request).await;
+                let response = match timeout(limit, answer(router, request)).await {
+                    Ok(response) => response,
+                    Err(_) => {
+                        Status::deadline_exceeded("the request did not come in time").into_http()
+                    }
+                };
                 Ok::<_, Infallible>(response.map(|body| underway.with_body(body)))
             }
         });
@@ -271,13 +282,16 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::Arc;
 
-    use super::{CLOSE_GRACE, IDLE_TIMEOUT_HTTP2, Service, next};
+    use super::{CLOSE_GRACE, GRPC_TIMEOUT, IDLE_TIMEOUT_HTTP2, Service, next};
     use crate::connection::tests::http2;
     use axum::Router;
-    use axum::body::Body;
+    use axum::body::{Body, to_bytes};
     use axum::routing::get;
+    use bytes::Bytes;
+    use futures::{StreamExt as _, stream};
     use http::Request;
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
@@ -320,6 +334,39 @@ mod tests {
             }
         };
         timeout(3 * IDLE_TIMEOUT_HTTP2, served).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grpc_request_that_does_not_come_is_answered_and_keeps_no_connection() {
+        // as tonic does, it waits for the whole message
+        let whole = async |body: Body| to_bytes(body, 5).await.map(drop).map_err(|_| "cut off");
+        let service = Service {
+            grpc: Router::new().fallback(whole),
+            http: Router::new(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        };
+        let (mut requests, peer, far) = http2().await;
+        let first = Bytes::from_static(&[0, 0, 0, 0]);
+        let unfinished = stream::iter([Ok::<_, Infallible>(first)]).chain(stream::pending());
+        let request = Request::post("https://orchestrator/net.Orchestrator/GetOrchestrator")
+            .header("content-type", "application/grpc")
+            .body(Body::from_stream(unfinished));
+        let began = Instant::now();
+        let asks = async {
+            let answer = requests.send_request(request.unwrap()).await.unwrap();
+            assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+            assert_eq!(began.elapsed().as_secs(), GRPC_TIMEOUT.as_secs());
+            std::future::pending::<()>().await;
+        };
+        let served = async {
+            tokio::select! {
+                () = service.requests(far, "127.0.0.1:1".parse().unwrap()) => {}
+                _ = async { tokio::join!(asks, peer) } => {}
+            }
+        };
+        let ended = timeout(3 * IDLE_TIMEOUT_HTTP2, served).await;
+        assert!(ended.is_ok(), "it is idle");
     }
 
     #[tokio::test(start_paused = true)]
