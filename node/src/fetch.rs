@@ -81,6 +81,8 @@ impl Fetcher {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy();
         let builder = if public {
+            // whoever names the hosts may name a thousand
+            let builder = builder.pool_max_idle_per_host(0);
             builder.dns_resolver(Arc::new(public::PublicNames))
         } else {
             builder

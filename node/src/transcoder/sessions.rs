@@ -26,6 +26,7 @@ impl Sessions {
     pub(crate) fn work(&self, id: &str) -> Working {
         self.with(|sessions| {
             let now = Instant::now();
+            forget_idle(sessions, now);
             let session = sessions.entry(id.to_owned()).or_insert(Session {
                 working: 0,
                 last_used: now,
@@ -48,9 +49,7 @@ impl Sessions {
     pub(crate) fn count(&self) -> u32 {
         let now = Instant::now();
         self.with(|sessions| {
-            sessions.retain(|_, session| {
-                session.working > 0 || now.duration_since(session.last_used) <= IDLE
-            });
+            forget_idle(sessions, now);
             u32::try_from(sessions.len()).unwrap_or(u32::MAX)
         })
     }
@@ -58,6 +57,12 @@ impl Sessions {
     fn with<T>(&self, run: impl FnOnce(&mut HashMap<String, Session>) -> T) -> T {
         run(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Orchestrators do not tell the end of a session that went to another transcoder.
+fn forget_idle(sessions: &mut HashMap<String, Session>, now: Instant) {
+    sessions
+        .retain(|_, session| session.working > 0 || now.duration_since(session.last_used) <= IDLE);
 }
 
 /// A segment at work.

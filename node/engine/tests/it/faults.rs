@@ -228,6 +228,22 @@ async fn a_job_ends_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn segments_that_end_at_their_deadlines_lower_the_capacity() {
+    let engine = engine_with(|config| config.capacity = None).await;
+    let measured = engine.capacity();
+    for _ in 0..4 {
+        let late = TranscodeJob {
+            duration: Duration::from_millis(100),
+            deadline: Duration::from_millis(200),
+            ..long_job()
+        };
+        engine.transcode(late).await.unwrap_err();
+    }
+    assert_eq!(engine.capacity(), (measured - 1).max(1));
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_deadline_passes_in_the_queue_costs_no_worker() {
     let engine = engine_with(|config| config.workers = Some(1)).await;
     let pids = engine.worker_pids();
