@@ -177,12 +177,8 @@ impl Service {
         let activity = Activity::default();
         let requests = activity.clone();
         let answer = service_fn(move |request: Request<Incoming>| {
-            let (router, limit) = if is_grpc(&request) {
-                (grpc.clone(), GRPC_TIMEOUT)
-            } else {
-                // each route has a limit of its own
-                (http.clone(), Duration::MAX)
-            };
+            let is_grpc = is_grpc(&request);
+            let router = if is_grpc { grpc.clone() } else { http.clone() };
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(PeerAddr(peer));
             let underway = requests.begin();
@@ -190,11 +186,11 @@ impl Service {
                 if is_too_long(request.headers()) {
                     return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
                 }
-                let response = match timeout(limit, answer(router, request)).await {
-                    Ok(response) => response,
-                    Err(_) => {
-                        Status::deadline_exceeded("the request did not come in time").into_http()
-                    }
+                let answer = answer(router, request);
+                let response = if is_grpc {
+                    in_time(answer).await
+                } else {
+                    answer.await
                 };
                 Ok::<_, Infallible>(response.map(|body| underway.with_body(body)))
             }
@@ -228,6 +224,14 @@ async fn answer(router: Router, request: Request<Body>) -> http::Response<Body> 
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+/// The answer to a gRPC request; each route of the rest has a limit of its own.
+async fn in_time(answer: impl Future<Output = http::Response<Body>>) -> http::Response<Body> {
+    let answered = timeout(GRPC_TIMEOUT, answer).await;
+    answered.unwrap_or_else(|_| {
+        Status::deadline_exceeded("the request did not come in time").into_http()
+    })
 }
 
 /// Over the limit, counted as HTTP/2 does (RFC 9113 §6.5.2).
