@@ -226,14 +226,7 @@ async fn put(verified: &Verified, found: Found<'_>) -> Result<String, ApplyError
         tracing::warn!(kind = ?child.kind, name = child.name, "immutable by hand, made again");
         delete(&api, &child.name, closed.uid()).await?;
     }
-    let written = write(&api, child, live.as_ref()).await;
-    let written = written.map_err(|error| match error {
-        ApplyError::Kube(source) => ApplyError::NotWritten {
-            object: child.to_string(),
-            source,
-        },
-        refused => refused,
-    })?;
+    let written = write(&api, child, live.as_ref()).await?;
     remember(verified, key, &written, &child.hash);
     Ok(child.to_string())
 }

@@ -39,7 +39,9 @@ pub(super) async fn write(
                 .patch(&child.name, &parameters, &patch)
                 .await
                 .map_err(|error| not_changed(child, live, error))?;
-            give_up_updates(api, written).await?
+            let object = child.to_string();
+            let given_up = give_up_updates(api, written).await;
+            given_up.map_err(|source| ApplyError::NotWritten { object, source })?
         }
     };
     if let Some(path) = compare::difference(&child.object, &to_value(&written)) {
@@ -97,7 +99,7 @@ pub fn refused(object: String, error: kube::Error) -> ApplyError {
             object,
             message: status.message.clone(),
         },
-        other => ApplyError::Kube(other),
+        source => ApplyError::NotWritten { object, source },
     }
 }
 
