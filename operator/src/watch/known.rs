@@ -39,6 +39,13 @@ pub struct Change<K: Dependents> {
     pub gone: Option<String>,
 }
 
+impl<K: Dependents> Change<K> {
+    /// Whether anything changed that others depend on.
+    pub fn concerns_others(&self) -> bool {
+        self.before != self.after
+    }
+}
+
 impl<K: Dependents> Default for Known<K> {
     fn default() -> Self {
         Self {

@@ -162,8 +162,8 @@ pub async fn watch_kind<K>(
 /// Remembers who left.
 fn part<K: Dependents>(change: &Change<K>, departed: &Departed) {
     let (namespace, _) = &change.place;
-    let changed = change.before != change.after;
-    if let Some(before) = change.before.as_ref().filter(|_| changed) {
+    let before = change.before.as_ref();
+    if let Some(before) = before.filter(|_| change.concerns_others()) {
         for (orchestrator, pool) in K::parting(before, change.after.as_ref()) {
             departed.add(namespace, &orchestrator, pool, Instant::now());
         }
@@ -172,13 +172,13 @@ fn part<K: Dependents>(change: &Change<K>, departed: &Departed) {
 
 /// Forgets what is gone; then those are due whom it concerns.
 async fn act<K: Dependents>(change: Change<K>, stores: &Stores, queues: &Queues, memory: &Memory) {
+    let changed = change.concerns_others();
     let Change {
         place: (namespace, name),
         before,
         after,
         gone,
     } = change;
-    let changed = before != after;
     queues.push(K::COMPONENT, &namespace, &name).await;
     if let Some(uid) = gone {
         memory.forget(K::COMPONENT, &namespace, &name, &uid);

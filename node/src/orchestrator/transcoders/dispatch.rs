@@ -39,12 +39,13 @@ impl Transcoders {
             opened: Vec::new(),
         };
         loop {
-            let until = match plan.next(Instant::now()) {
+            let now = Instant::now();
+            let until = match plan.next(now) {
                 Next::Fail(text) => {
                     self.with(|inner| {
                         inner.registry.displace(work.session);
-                        for member in plan.too_late(Instant::now()) {
-                            inner.registry.failed(member, Instant::now());
+                        for member in plan.too_late(now) {
+                            inner.registry.failed(member, now);
                         }
                     });
                     return Err(text);
